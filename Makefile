@@ -1,0 +1,71 @@
+# One command per job, the same here and in CI. `make` alone prints this help.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+NATIVE := build/native/pockettune-run
+export OMP_NUM_THREADS ?= 2
+export HF_HUB_OFFLINE ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup native demo test test-slow check format vectors bench tables wheel clean
+
+help: ## print this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## make the Python environment in .venv (once)
+
+$(READY): constraints.txt pyproject.toml
+	@echo "== setting up $(VENV) (once; downloads about 3 GB)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==0.13.9"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r constraints.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+native: $(NATIVE) ## build the native engine and runner
+
+NATIVE_SOURCES := $(shell find sdk/engine -type f 2>/dev/null)
+$(NATIVE): $(READY) $(NATIVE_SOURCES)
+	@command -v c++ >/dev/null || { echo "a C++20 compiler is needed: install g++ 12 or clang 15, or newer"; exit 1; }
+	@echo "== building the native runner"
+	$(BIN)/cmake -S sdk/engine -B build/native -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
+	  -DPython3_EXECUTABLE=$(abspath $(BIN)/python) --log-level=WARNING
+	$(BIN)/cmake --build build/native
+	@touch $@
+
+demo: $(READY) $(NATIVE) ## export the starter, personalize it, write out/demo/sheet.png
+	$(BIN)/python -m benchmarks.demo --out out/demo
+
+test: check $(NATIVE) ## everything a newcomer runs: lint, types, unit and end-to-end tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY) $(NATIVE) ## the slow tests too
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY) ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY) ## format Python and C++
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	find sdk/engine \( -name '*.cpp' -o -name '*.h' \) -print0 | xargs -0 -r $(BIN)/clang-format -i
+
+vectors: $(READY) ## regenerate spec/vectors
+	$(BIN)/python -m pockettune.vectors
+
+bench: $(READY) $(NATIVE) ## run the benchmarks that fit a quarter of an hour
+	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.tables
+
+tables: $(READY) ## regenerate the tables in docs from benchmarks/results
+	$(BIN)/python -m benchmarks.tables
+
+wheel: $(READY) ## build the wheel, install it in a clean environment, run it from another folder
+	$(BIN)/python -m benchmarks.wheel
+
+clean: ## remove what was built (not .venv)
+	rm -rf build dist out
