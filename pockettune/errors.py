@@ -1,0 +1,512 @@
+"""Everything that can go wrong for a user, as one tree.
+
+Each leaf has the ``code`` and ``exit_status`` of ``spec/errors.json`` (its name is the code in
+CamelCase), takes the facts, and writes one sentence: what happened, the value, the valid ones, and
+what to do. Commands print the sentence and exit with the status; nobody sees a traceback.
+
+PocketTuneError
+├── Usage                         2
+├── StorageError
+│   ├── IoFailed                  3
+│   └── DiskFull                  4
+├── Interrupted                   5
+├── BundleError
+│   ├── BundleNotFound           10
+│   ├── BundleManifestInvalid    11
+│   ├── BundleFormatUnsupported  12
+│   ├── BundleCorrupt            13
+│   ├── BundlePathInvalid        14
+│   └── EngineVersionMismatch    15
+├── TensorError
+│   ├── SafetensorsInvalid       20
+│   ├── TensorMismatch           21
+│   └── StateMismatch            22
+├── ProgramError
+│   ├── ProgramMissing           30
+│   ├── EngineFailed             31
+│   ├── LossNotFinite            32
+│   └── AdapterUnchanged         33
+├── InputError
+│   ├── PhotosUnreadable         40
+│   ├── PhotosTooFew             41
+│   └── PromptTooLong            42
+├── ModelError
+│   ├── ModelNotFound            50
+│   ├── ModelComponentMissing    51
+│   ├── ModelUnsupported         52
+│   ├── ModelNotFinite           53
+│   ├── CutIllegal               54
+│   └── ConfigInvalid            55
+└── ExportError
+    ├── ParityFailed             60
+    ├── LoweringFailed           61
+    └── ToolMissing              62
+"""
+
+# Names are those of spec/errors.json, facts rather than "...Error".
+# ruff: noqa: N818
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from os import PathLike
+from typing import Any, ClassVar, Self, TypeAlias
+
+__all__ = [
+    "AdapterUnchanged",
+    "BundleCorrupt",
+    "BundleError",
+    "BundleFormatUnsupported",
+    "BundleManifestInvalid",
+    "BundleNotFound",
+    "BundlePathInvalid",
+    "ConfigInvalid",
+    "CutIllegal",
+    "DiskFull",
+    "EngineFailed",
+    "EngineVersionMismatch",
+    "ExportError",
+    "InputError",
+    "Interrupted",
+    "IoFailed",
+    "LossNotFinite",
+    "LoweringFailed",
+    "ModelComponentMissing",
+    "ModelError",
+    "ModelNotFinite",
+    "ModelNotFound",
+    "ModelUnsupported",
+    "ParityFailed",
+    "PhotosTooFew",
+    "PhotosUnreadable",
+    "PocketTuneError",
+    "ProgramError",
+    "ProgramMissing",
+    "PromptTooLong",
+    "SafetensorsInvalid",
+    "StateMismatch",
+    "StorageError",
+    "TensorError",
+    "TensorMismatch",
+    "ToolMissing",
+    "Usage",
+    "error_types",
+]
+
+_Name: TypeAlias = str | PathLike[str]
+
+_LONGEST_VALUE = 100
+
+
+def _quoted(value: object) -> str:
+    """A value as it stands in a sentence: printable ASCII, one line, never endless."""
+    text = ascii(value) if isinstance(value, str) else ascii(str(value))
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 4]}...{text[-1]}"
+
+
+def _listed(values: str | Iterable[object]) -> str:
+    """The valid values of a sentence: a phrase as it is, or a list with commas."""
+    return values if isinstance(values, str) else ", ".join(str(value) for value in values)
+
+
+class PocketTuneError(Exception):
+    """The base of every error that is a user's to solve. Only its leaves are raised."""
+
+    code: ClassVar[str]
+    exit_status: ClassVar[int]
+
+    @classmethod
+    def from_sentence(cls, sentence: str) -> Self:
+        """The error around a sentence that another process has already written."""
+        error = cls.__new__(cls)
+        Exception.__init__(error, sentence)
+        return error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The arguments of a leaf are facts, not the sentence, so the default would not unpickle.
+        return (type(self).from_sentence, (str(self),))
+
+
+class Usage(PocketTuneError):
+    """The command line is wrong."""
+
+    code, exit_status = "usage", 2
+
+    def __init__(self, reason: str, command: str) -> None:
+        super().__init__(f"{reason}; run `{command} --help` to see what is valid.")
+
+
+class StorageError(PocketTuneError):
+    """The disk or the file system got in the way."""
+
+
+class IoFailed(StorageError):
+    """A file cannot be read or written. ``action`` is a verb: "read", "write", "create"."""
+
+    code, exit_status = "io_failed", 3
+
+    def __init__(self, action: str, path: _Name, reason: object) -> None:
+        super().__init__(
+            f"Cannot {action} {path}: {reason}; check that the path is right and that you may"
+            f" {action} it."
+        )
+
+
+class DiskFull(StorageError):
+    """The disk is full; nothing was lost and no half file bears a final name."""
+
+    code, exit_status = "disk_full", 4
+
+    def __init__(self, path: _Name) -> None:
+        super().__init__(
+            f"The disk filled up while {path} was written; nothing was lost: free some space and"
+            " run the command again."
+        )
+
+
+class Interrupted(PocketTuneError):
+    """Stopped by a signal; a later run goes on from the last state."""
+
+    code, exit_status = "interrupted", 5
+
+    def __init__(self, signal: str) -> None:
+        super().__init__(
+            f"Stopped by {signal}; run the same command again to go on from the last saved state."
+        )
+
+
+class BundleError(PocketTuneError):
+    """A bundle cannot be used."""
+
+
+class BundleNotFound(BundleError):
+    """The folder or its manifest.json does not exist."""
+
+    code, exit_status = "bundle_not_found", 10
+
+    def __init__(self, folder: _Name) -> None:
+        super().__init__(
+            f"There is no bundle at {folder}: it has no manifest.json; give a folder that"
+            " `python -m export` has written."
+        )
+
+
+class BundleManifestInvalid(BundleError):
+    """manifest.json breaks a rule of bundle.md. ``member`` is a dotted path, "" for all."""
+
+    code, exit_status = "bundle_manifest_invalid", 11
+
+    def __init__(self, folder: _Name, member: str, reason: str) -> None:
+        where = f" at {_quoted(member)}" if member else ""
+        super().__init__(
+            f"The manifest of {folder} is not valid{where}: {reason}; export the bundle again."
+        )
+
+
+class BundleFormatUnsupported(BundleError):
+    """The bundle's format number is not one that this version reads."""
+
+    code, exit_status = "bundle_format_unsupported", 12
+
+    def __init__(self, folder: _Name, found: int, supported: Iterable[int]) -> None:
+        super().__init__(
+            f"The bundle {folder} has format {_quoted(found)[1:-1]}, and this version reads"
+            f" {_listed(supported)}; update PocketTune or export the bundle again."
+        )
+
+
+class BundleCorrupt(BundleError):
+    """A byte of the bundle is not what the manifest says."""
+
+    code, exit_status = "bundle_corrupt", 13
+
+    def __init__(self, file: _Name, reason: str) -> None:
+        super().__init__(f"{file} is corrupt: {reason}; copy or export the bundle again.")
+
+
+class BundlePathInvalid(BundleError):
+    """A file name in the manifest is not allowed, or is a link."""
+
+    code, exit_status = "bundle_path_invalid", 14
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"The bundle's file name {_quoted(name)} is not allowed: {reason}; valid are relative"
+            " paths of 1 to 4 parts of letters, digits, '.', '_' and '-': export the bundle again."
+        )
+
+
+class EngineVersionMismatch(BundleError):
+    """The bundle was made for another runtime version."""
+
+    code, exit_status = "engine_version_mismatch", 15
+
+    def __init__(self, engine: str, bundle_version: str, engine_version: str) -> None:
+        super().__init__(
+            f"The bundle was made for {engine} {_quoted(bundle_version)[1:-1]}, and this is"
+            f" {engine_version}; install the bundle's version or export the bundle again."
+        )
+
+
+class TensorError(PocketTuneError):
+    """A tensor, or a file of tensors, is not as it has to be."""
+
+
+class SafetensorsInvalid(TensorError):
+    """A safetensors file breaks a rule of bundle.md 7."""
+
+    code, exit_status = "safetensors_invalid", 20
+
+    def __init__(self, file: _Name, reason: str) -> None:
+        super().__init__(
+            f"{file} is not a valid safetensors file: {reason}; write or download it again."
+        )
+
+
+class TensorMismatch(TensorError):
+    """A tensor is missing, or has another shape or dtype than the manifest says."""
+
+    code, exit_status = "tensor_mismatch", 21
+
+    def __init__(self, name: str, found: str, expected: str) -> None:
+        super().__init__(
+            f"Tensor {_quoted(name)} is {found}, not {expected}; use a file that was made for this"
+            " bundle."
+        )
+
+
+class StateMismatch(TensorError):
+    """A saved state belongs to another bundle, other inputs or other settings."""
+
+    code, exit_status = "state_mismatch", 22
+
+    def __init__(self, path: _Name, setting: str, found: object, expected: object) -> None:
+        super().__init__(
+            f"The saved state {path} has {setting} {_quoted(found)[1:-1]}, and this run has"
+            f" {_quoted(expected)[1:-1]}; run with the same inputs and settings, or into another"
+            " folder."
+        )
+
+
+class ProgramError(PocketTuneError):
+    """A program of a bundle did not do its work."""
+
+
+class ProgramMissing(ProgramError):
+    """The bundle has no program of that name."""
+
+    code, exit_status = "program_missing", 30
+
+    def __init__(self, name: str, valid: Iterable[str]) -> None:
+        super().__init__(
+            f"The bundle has no program {_quoted(name)}; choose one of {_listed(valid)}."
+        )
+
+
+class EngineFailed(ProgramError):
+    """The runtime refused to load or run a program."""
+
+    code, exit_status = "engine_failed", 31
+
+    def __init__(self, program: str, reason: str) -> None:
+        super().__init__(
+            f"The runtime cannot run the program {_quoted(program)}: {reason}; check the bundle"
+            " with `pockettune-run verify` and export it again."
+        )
+
+
+class LossNotFinite(ProgramError):
+    """The loss became NaN or infinite; the last good state is kept."""
+
+    code, exit_status = "loss_not_finite", 32
+
+    def __init__(self, step: int, loss: float, learning_rate: float) -> None:
+        super().__init__(
+            f"The loss became {loss} at step {step} with learning rate {learning_rate:g}; the last"
+            " good state is kept: start again in another folder with a lower learning rate."
+        )
+
+
+class AdapterUnchanged(ProgramError):
+    """Training ended without changing the adapter."""
+
+    code, exit_status = "adapter_unchanged", 33
+
+    def __init__(self, steps: int, learning_rate: float) -> None:
+        super().__init__(
+            f"Training for {steps} steps with learning rate {learning_rate:g} left the adapter as"
+            " it was, so none was written; train longer or with a higher learning rate."
+        )
+
+
+class InputError(PocketTuneError):
+    """A person's photos or words cannot be used."""
+
+
+class PhotosUnreadable(InputError):
+    """A photo cannot be decoded, or the folder holds none."""
+
+    code, exit_status = "photos_unreadable", 40
+
+    def __init__(self, path: _Name, reason: str) -> None:
+        super().__init__(
+            f"Cannot use {path} as photos: {reason}; give a folder with 3 to 6 photos of one"
+            " subject as PNG, JPEG or WebP."
+        )
+
+
+class PhotosTooFew(InputError):
+    """Too few photos."""
+
+    code, exit_status = "photos_too_few", 41
+
+    def __init__(self, folder: _Name, found: int, needed: int) -> None:
+        super().__init__(
+            f"{folder} holds {found} photos, and at least {needed} are needed; add more photos of"
+            " the subject."
+        )
+
+
+class PromptTooLong(InputError):
+    """The prompt has more tokens than the text encoder takes."""
+
+    code, exit_status = "prompt_too_long", 42
+
+    def __init__(self, prompt: str, tokens: int, limit: int) -> None:
+        super().__init__(
+            f"The prompt {_quoted(prompt)} has {tokens} tokens, and the text encoder takes at most"
+            f" {limit}; shorten it."
+        )
+
+
+class ModelError(PocketTuneError):
+    """A model, or what is asked of it, cannot be used."""
+
+
+class ModelNotFound(ModelError):
+    """No model folder or hub name of that kind."""
+
+    code, exit_status = "model_not_found", 50
+
+    def __init__(self, model: _Name, reason: str) -> None:
+        super().__init__(
+            f"There is no model {_quoted(model)}: {reason}; give 'starter', a folder in diffusers"
+            " format (with model_index.json) or a hub name like 'owner/name'."
+        )
+
+
+class ModelComponentMissing(ModelError):
+    """The model lacks a component."""
+
+    code, exit_status = "model_component_missing", 51
+
+    def __init__(self, folder: _Name, component: str) -> None:
+        super().__init__(
+            f"The model {folder} has no usable {_quoted(component)}; use a complete Stable"
+            " Diffusion folder: tokenizer, text_encoder, vae, unet, scheduler."
+        )
+
+
+class ModelUnsupported(ModelError):
+    """The model has a block or setting that is not supported."""
+
+    code, exit_status = "model_unsupported", 52
+
+    def __init__(self, setting: str, value: object, valid: str | Iterable[object]) -> None:
+        super().__init__(
+            f"The model's {setting} {_quoted(value)} is not supported; valid: {_listed(valid)}: use"
+            " a model in Stable Diffusion 1.x or 2.x form."
+        )
+
+
+class ModelNotFinite(ModelError):
+    """The model's weights hold NaN or infinity."""
+
+    code, exit_status = "model_not_finite", 53
+
+    def __init__(self, model: _Name, weight: str) -> None:
+        super().__init__(
+            f"The model {model} holds NaN or infinity in {_quoted(weight)}; download or train it"
+            " again."
+        )
+
+
+class CutIllegal(ModelError):
+    """The hollow cut is not legal for this net."""
+
+    code, exit_status = "cut_illegal", 54
+
+    def __init__(self, cut: str, legal: Iterable[str], reason: str) -> None:
+        super().__init__(
+            f"The cut {_quoted(cut)} is not legal for this net: {reason}; choose one of"
+            f" {_listed(legal)}."
+        )
+
+
+class ConfigInvalid(ModelError):
+    """A setting is unknown or out of range. ``valid`` is a phrase or the valid values."""
+
+    code, exit_status = "config_invalid", 55
+
+    def __init__(self, key: str, value: object, valid: str | Iterable[object]) -> None:
+        super().__init__(
+            f"The setting {_quoted(key)} cannot be {_quoted(value)}; valid: {_listed(valid)}."
+        )
+
+
+class ExportError(PocketTuneError):
+    """A step of the export failed; no bundle was written."""
+
+
+class ParityFailed(ExportError):
+    """The final program differs from eager by more than the tolerance.
+
+    ``operators`` are those of the smallest part of the graph that is already wrong.
+    """
+
+    code, exit_status = "parity_failed", 60
+
+    def __init__(
+        self,
+        program: str,
+        output: str,
+        difference: float,
+        tolerance: float,
+        operators: Iterable[str],
+    ) -> None:
+        super().__init__(
+            f"The lowered program {_quoted(program)} gives another {_quoted(output)} than PyTorch:"
+            f" difference {difference:.3g}, tolerance {tolerance:.3g}, first wrong operators"
+            f" {_listed(operators)}; no bundle was written: report this with your command."
+        )
+
+
+class LoweringFailed(ExportError):
+    """A graph cannot be lowered."""
+
+    code, exit_status = "lowering_failed", 61
+
+    def __init__(self, program: str, operator: str, reason: str) -> None:
+        super().__init__(
+            f"The program {_quoted(program)} cannot be lowered at {_quoted(operator)}: {reason}; no"
+            " bundle was written: report this with your command."
+        )
+
+
+class ToolMissing(ExportError):
+    """A tool that this command needs is not installed. ``remedy`` is the command to run."""
+
+    code, exit_status = "tool_missing", 62
+
+    def __init__(self, tool: str, remedy: str) -> None:
+        super().__init__(f"This command needs {_quoted(tool)}, which is not here; run `{remedy}`.")
+
+
+def error_types() -> dict[str, type[PocketTuneError]]:
+    """Every error that can be raised, by its code."""
+
+    def leaves(kind: type[PocketTuneError]) -> Iterator[type[PocketTuneError]]:
+        for child in kind.__subclasses__():
+            yield from leaves(child) if child.__subclasses__() else (child,)
+
+    return {leaf.code: leaf for leaf in leaves(PocketTuneError)}
