@@ -62,7 +62,7 @@ def test_files_have_one_reason() -> None:
 
 
 def test_no_method_is_named_outside_its_own_file() -> None:
-    """Discovery is by folder listing: no `if method == ...` anywhere, and a device knows no method."""
+    """Discovery is by folder listing, without `if method == ...`; a device knows no method."""
     names = [path.stem for path in (ROOT / "pockettune/methods").glob("[a-z]*.py")]
     assert names
     pattern = re.compile("|".join(map(re.escape, names)))
