@@ -1,6 +1,7 @@
 """``python -m benchmarks.tables``: regenerates the tables in docs from ``benchmarks/results``.
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end table -->``; what is between the two lines is replaced.
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end table -->``; what is between these two
+lines is replaced.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ DOCUMENTS = ("README.md", "docs/benchmarks.md", "docs/methods/*.md")
 
 def _cell(value: Any, unit: str) -> str:
     if value is None:
-        return "–"
+        return "-"
     if isinstance(value, str) or unit == "":
         return str(value)
     match unit:
@@ -54,10 +55,11 @@ def render(result: dict[str, Any]) -> str:
     conditions = ", ".join(
         f"{key.replace('_', ' ')} {value}" for key, value in result["conditions"].items()
     )
-    machine = result["machine"]
+    machine, versions = result["machine"], result["versions"]
     lines.append(
-        f"\n*{result['question']} {result['date']}, {machine['processor']}, {machine['cores']} cores shared with other work "
-        f"(load {machine['load_average']}); {conditions}. Torch {result['versions']['torch']}, ExecuTorch {result['versions']['executorch']}.*"
+        f"\n*{result['question']} {result['date']}, {machine['processor']}, {machine['cores']} cores "
+        f"shared with other work (load {machine['load_average']}); {conditions}. "
+        f"Torch {versions['torch']}, ExecuTorch {versions['executorch']}.*"
     )
     return "\n".join(lines) + "\n"
 

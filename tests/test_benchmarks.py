@@ -39,7 +39,7 @@ def test_a_record_becomes_a_table(tmp_path: Path) -> None:
     )
     text = tables.update("# A\n<!-- table: sample -->\nold\n<!-- end table -->\n", tmp_path)
     assert "| starter | 0.25 s | 61.0 MB |" in text
-    assert "| none | – | 0.0 MB |" in text
+    assert "| none | - | 0.0 MB |" in text
     assert "threads 1" in text
     assert "old" not in text
 
