@@ -1,7 +1,7 @@
 """``python -m benchmarks.tables``: regenerates the tables in docs from ``benchmarks/results``.
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end table -->``; what is between these two
-lines is replaced.
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end table -->``; what is between them
+is replaced.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def render(result: dict[str, Any]) -> str:
     )
     machine, versions = result["machine"], result["versions"]
     lines.append(
-        f"\n*{result['question']} {result['date']}, {machine['processor']}, {machine['cores']} cores "
-        f"shared with other work (load {machine['load_average']}); {conditions}. "
+        f"\n*{result['question']} {result['date']}, {machine['processor']}, "
+        f"{machine['cores']} cores shared with other work (load {machine['load_average']}); {conditions}. "
         f"Torch {versions['torch']}, ExecuTorch {versions['executorch']}.*"
     )
     return "\n".join(lines) + "\n"
