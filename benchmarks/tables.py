@@ -58,8 +58,9 @@ def render(result: dict[str, Any]) -> str:
     machine, versions = result["machine"], result["versions"]
     lines.append(
         f"\n*{result['question']} {result['date']}, {machine['processor']}, "
-        f"{machine['cores']} cores shared with other work (load {machine['load_average']}); {conditions}. "
-        f"Torch {versions['torch']}, ExecuTorch {versions['executorch']}.*"
+        f"{machine['cores']} cores shared with other work "
+        f"(load {machine['load_average']}); {conditions}. Torch {versions['torch']}, "
+        f"ExecuTorch {versions['executorch']}.*"
     )
     return "\n".join(lines) + "\n"
 
