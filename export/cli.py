@@ -1,0 +1,258 @@
+"""The command ``python -m export``: words in, a bundle and a report out.
+
+Progress goes to standard error, the result to standard output. Exit statuses are those of
+``spec/errors.json``; 0 is success, and 1 is a fault of this program, which is logged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import logging
+import shlex
+import signal
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+from export.explain import as_lines, explain
+from export.prepare import Request, prepare
+from export.progress import StepClock
+from export.sizes import size
+from pockettune import method as methods
+from pockettune.errors import DiskFull, Interrupted, IoFailed, PocketTuneError, Usage
+
+__all__ = ["build_parser", "main"]
+
+COMMAND = "python -m export"
+DEFAULT_METHOD = "hollowed_net"
+TARGETS = ("executorch",)
+SETTINGS = ("cut", "rank", "optimizer", "accumulation", "recompute", "steps", "seed")
+"""The options that are settings of a method, by their names in its config."""
+
+DESCRIPTION = """\
+Turn a text-to-image model into a bundle: a folder that a phone (or pockettune-run) can train and
+generate pictures with. The export goes through five steps - prepare, capture, lower, check, pack -
+and always compares the final programs with PyTorch before it writes anything."""
+
+EXAMPLES = """\
+examples:
+  python -m export --out out/starter                   the starter model, usual settings
+  python -m export --explain                           what that would make, without making it
+  python -m export --model ./my-model --cut C --rank 8 --out out/mine
+  python -m export --cut none --out out/full           plain LoRA of the whole net
+  python -m export --out out/starter --json            the result as JSON, for scripts
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports mistakes as ours: one sentence, exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Usage(message[:1].upper() + message[1:], COMMAND)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = _Parser(
+        prog=COMMAND,
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = parser.add_argument_group("what to export")
+    what.add_argument(
+        "--model",
+        default="starter",
+        help="'starter' (comes with PocketTune, works offline), a folder in diffusers format,"
+        " or a hub name like owner/name (default: %(default)s)",
+    )
+    what.add_argument("--out", type=Path, metavar="DIR", help="the bundle's folder; required")
+    what.add_argument(
+        "--target", choices=TARGETS, default=TARGETS[0], help="the runtime (default: %(default)s)"
+    )
+    what.add_argument(
+        "--bits",
+        type=int,
+        choices=(8, 32),
+        default=8,
+        help="bits of each frozen weight; what is trained stays at 32 (default: %(default)s)",
+    )
+    how = parser.add_argument_group("how it shall train (the method's defaults, if not given)")
+    how.add_argument("--method", default=DEFAULT_METHOD, help="see --list (default: %(default)s)")
+    how.add_argument(
+        "--cut",
+        help="how much of the net is left out while training: A (least) to D (most), or none;"
+        " more means less memory and a coarser fit",
+    )
+    how.add_argument("--rank", type=int, help="size of the adapter: 4 is small, 32 is large")
+    how.add_argument("--steps", type=int, help="training steps that a device takes by default")
+    how.add_argument("--optimizer", help="adamw, or sgd (less state)")
+    how.add_argument("--accumulation", type=int, help="samples that make one update")
+    how.add_argument(
+        "--recompute", help="block (less memory, some time) or none (the other way round)"
+    )
+    how.add_argument("--seed", type=int, help="of the adapter's first values")
+    how.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other setting of the method, its value as JSON; may be given again",
+    )
+    instead = parser.add_argument_group("instead of exporting")
+    instead.add_argument("--list", action="store_true", help="print the methods, one a line")
+    instead.add_argument(
+        "--explain",
+        action="store_true",
+        help="print parameters, cuts, programs and expected sizes; write nothing",
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--measure",
+        action="store_true",
+        help="also run each program with pockettune-run and put seconds and memory into the"
+        " bundle (its bytes then depend on this machine)",
+    )
+    output.add_argument(
+        "--json", action="store_true", help="print the result as JSON, and nothing else, there"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    previous = signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        return _run(arguments)
+    except PocketTuneError as error:
+        return _fail(str(error), error.exit_status)
+    except KeyboardInterrupt:
+        return _fail("Stopped; no bundle was written.", Interrupted.exit_status)
+    except MemoryError:
+        return _fail(
+            "There is not enough memory for this export; nothing was written: close other programs,"
+            " use --bits 8 or a smaller model.",
+            1,
+        )
+    except OSError as error:
+        failure = _storage_error(error)
+        return _fail(str(failure), failure.exit_status)
+    except Exception as error:  # noqa: BLE001 - the last line before a person: a bug is said, logged
+        return _fail(_bug(error, arguments), 1)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    options = build_parser().parse_args(arguments)
+    if options.list:
+        print("\n".join(methods.names()))
+        return 0
+    if options.out is None and not options.explain:
+        raise Usage("The bundle's folder is missing: add --out DIR", COMMAND)
+    request = Request(
+        model=options.model,
+        method=options.method,
+        settings=_settings(options),
+        bits=options.bits,
+        out=options.out,
+        measure=options.measure,
+    )
+    _quiet_libraries()
+    clock = StepClock()
+    if options.explain:
+        _explain(request, clock, as_json=options.json)
+    else:
+        _export(request, clock, as_json=options.json)
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given, by the names of the method's config."""
+    given = {name: getattr(options, name) for name in SETTINGS}
+    settings = {name: value for name, value in given.items() if value is not None}
+    for item in options.set:
+        name, equals, text = item.partition("=")
+        try:
+            settings[name] = json.loads(text)
+        except json.JSONDecodeError as error:
+            if not equals or text[:1] in '[{"':
+                raise Usage(f"--set {item!r} is not NAME=VALUE with JSON", COMMAND) from error
+            settings[name] = text  # a bare word is a text: --set targets=... stays easy to type
+    return settings
+
+
+def _explain(request: Request, clock: StepClock, *, as_json: bool) -> None:
+    with clock.step("prepare") as advance:
+        explanation = explain(prepare(request, advance))
+    print(_json(explanation) if as_json else "\n".join(as_lines(explanation)))
+
+
+def _export(request: Request, clock: StepClock, *, as_json: bool) -> None:
+    # It imports torch: a mistake on the command line shall be told at once.
+    from export.report import write_report
+    from export.steps import export_bundle
+
+    exported = export_bundle(request, clock)
+    report = write_report(exported)
+    if as_json:
+        print(_json({**exported.to_json(), "report": str(report)}))
+        return
+    packed = exported.packed
+    seconds = sum(exported.seconds.values())
+    print(f"bundle  {packed.folder}  ({size(packed.bytes)}, {seconds:.0f} s)")
+    print(f"id      {packed.bundle_id}")
+    print(f"report  {report}")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, sort_keys=True, default=list)
+
+
+def _quiet_libraries() -> None:
+    """Keep other libraries' notes off the screen: they are for their developers."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+
+
+def _storage_error(error: OSError) -> DiskFull | IoFailed:
+    path = error.filename or "a temporary file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DiskFull(path)
+    return IoFailed("use", path, error.strerror or error)
+
+
+def _bug(error: Exception, arguments: Sequence[str]) -> str:
+    """Log what is needed to find the fault; returns the sentence for the person."""
+    what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="pockettune-export-", suffix=".log", delete=False, encoding="utf-8"
+    ) as log:
+        log.write(f"{COMMAND} {shlex.join(arguments)}\n")
+        log.write("".join(traceback.format_exception(error)))
+    return (
+        f"This is a bug in the exporter, not a mistake of yours ({what}); no bundle was written:"
+        f" report it with the log {log.name}."
+    )
+
+
+def _as_interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(sentence: str, status: int) -> int:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
+        f"{COMMAND}: {sentence}", markup=False
+    )
+    return status

@@ -1,0 +1,206 @@
+"""Step 5: programs, initial state and figures as one bundle (``spec/bundle.md``).
+
+Same model, settings and seed give the same bytes: nothing here depends on a clock, a path or a
+dictionary's order, and measured differences are rounded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import save
+
+from export.prepare import Prepared
+from pockettune.bundle import open_bundle, write_bundle
+from pockettune.method import Cache, MethodExport, StateTensor
+from pockettune.program import Program
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from export.capture import Captured
+    from export.check import Parity
+    from export.lower import Lowered
+
+__all__ = ["Packed", "build_manifest", "constant_bytes", "initial_state", "pack", "rounded_up"]
+
+PROGRAM_FILE = "programs.pte"
+STATE_FILE = "state.safetensors"
+TOOLS = ("pockettune", "torch", "executorch", "diffusers", "transformers")
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A bundle on the disk; ``bytes`` counts all its files, the manifest included."""
+
+    folder: Path
+    bundle_id: str
+    manifest: Mapping[str, Any]
+    bytes: int
+
+
+def pack(
+    prepared: Prepared,
+    captured: Sequence[Captured],
+    lowered: Lowered,
+    parity: Mapping[str, Parity],
+    folder: Path,
+    *,
+    measured: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Packed:
+    """Write the bundle to ``folder``, replacing a bundle there only once this one is complete.
+
+    ``measured`` holds what the native runner measured, by program. Raises ``DiskFull`` or
+    ``IoFailed``; nothing then bears the final name that did not before.
+    """
+    state = initial_state(prepared.parts.tensors)
+    manifest = build_manifest(prepared, captured, lowered, parity, has_state=bool(state))
+    for name, figures in (measured or {}).items():
+        manifest["budget"]["programs"][name]["measured"] = dict(figures)
+    files: dict[str, Path | bytes] = {PROGRAM_FILE: lowered.path, **prepared.parts.files}
+    if state:
+        files[STATE_FILE] = save(state)
+    bundle_id = write_bundle(folder, manifest, files)
+    written = open_bundle(folder, verify=False).manifest
+    size = sum(entry["bytes"] for entry in written["files"].values())
+    size += (folder / "manifest.json").stat().st_size
+    return Packed(folder, bundle_id, written, size)
+
+
+def initial_state(tensors: Mapping[str, StateTensor]) -> dict[str, Tensor]:
+    """The state tensors whose initial value is not all zeros (zeros need no bytes)."""
+    return {
+        name: tensor.initial.detach().contiguous()
+        for name, tensor in tensors.items()
+        if tensor.initial is not None and bool(tensor.initial.count_nonzero())
+    }
+
+
+def build_manifest(
+    prepared: Prepared,
+    captured: Sequence[Captured],
+    lowered: Lowered,
+    parity: Mapping[str, Parity],
+    *,
+    has_state: bool,
+) -> dict[str, Any]:
+    """The manifest without what the writer fills in: ``files``, ``bundle_id``, ``signature``."""
+    parts = prepared.parts
+    stored = initial_state(parts.tensors) if has_state else {}
+    return {
+        "format": 1,
+        "name": f"{prepared.model}, {prepared.method}, {prepared.bits} bits",
+        "task": parts.task,
+        "method": {"name": prepared.method, "config": dict(prepared.settings)},
+        "tools": {name: version(name).partition("+")[0] for name in TOOLS},
+        "precision": {"frozen_bits": prepared.bits, "state": "float32", "wire": "float32"},
+        "tensors": {
+            name: _tensor(tensor, STATE_FILE if name in stored else None)
+            for name, tensor in parts.tensors.items()
+        },
+        "caches": {name: _cache(cache) for name, cache in parts.caches.items()},
+        "programs": {program.name: _program(program) for program in parts.programs},
+        **_members(parts),
+        "budget": {
+            "programs": {
+                item.program.name: {
+                    "arena_bytes": lowered.programs[item.program.name].arena_bytes,
+                    "weight_bytes": constant_bytes(item),
+                }
+                for item in captured
+            }
+        },
+        "parity": {name: _figures(dataclasses.asdict(value)) for name, value in parity.items()},
+    }
+
+
+def _members(parts: MethodExport) -> dict[str, Any]:
+    """The manifest's members that a method writes as they stand."""
+    return {
+        "preparation": list(parts.preparation),
+        "training": dict(parts.training),
+        "generation": dict(parts.generation),
+        "text": dict(parts.text),
+        "image": dict(parts.image),
+        "adapter": dict(parts.adapter),
+    }
+
+
+def _tensor(tensor: StateTensor, file: str | None) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "dtype": tensor.dtype,
+        "shape": list(tensor.shape),
+        "role": tensor.role,
+        "file": file,
+    }
+    if tensor.views:
+        entry["views"] = [
+            {"name": view.name, "shape": list(view.shape), "offset": view.offset}
+            for view in tensor.views
+        ]
+    return entry
+
+
+def _cache(cache: Cache) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "dtype": cache.dtype,
+        "shape": list(cache.shape),
+        "stored": cache.stored,
+        "scope": cache.scope,
+    }
+    if cache.initial is not None:
+        entry["initial"] = dict(cache.initial)
+    return entry
+
+
+def _program(program: Program) -> dict[str, Any]:
+    return {
+        "engines": {"executorch": {"file": PROGRAM_FILE, "method": program.name}},
+        "inputs": [spec.to_json() for spec in program.inputs],
+        "outputs": [spec.to_json() for spec in program.outputs],
+    }
+
+
+def constant_bytes(captured: Captured) -> int:
+    """The bytes of the constants that a program reads, each counted once."""
+    sizes: dict[int, int] = {}
+    for node in captured.graph.graph.nodes:
+        if node.op == "get_attr":
+            tensor = _attribute(captured.graph, node.target)
+            sizes[tensor.data_ptr()] = tensor.nbytes
+    return sum(sizes.values())
+
+
+def _attribute(module: Any, target: str) -> Tensor:
+    for part in target.split("."):
+        module = getattr(module, part)
+    tensor: Tensor = module
+    return tensor
+
+
+def _figures(value: Any) -> Any:
+    """Measured differences as the manifest keeps them: floats rounded up to two digits."""
+    if isinstance(value, float):
+        return rounded_up(value)
+    if isinstance(value, Mapping):
+        return {str(name): _figures(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_figures(item) for item in value]
+    return value
+
+
+def rounded_up(value: float) -> float:
+    """``value`` to two significant digits, away from zero: never better than it was measured."""
+    if value == 0 or not math.isfinite(value):
+        return value
+    digits = 1 - math.floor(math.log10(abs(value)))
+    scaled = abs(value) * 10.0**digits
+    # A number that has two digits already stays as it is, in spite of binary fractions.
+    units = round(scaled) if math.isclose(scaled, round(scaled)) else math.ceil(scaled)
+    return math.copysign(float(f"{units}e{-digits}"), value)

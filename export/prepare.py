@@ -1,0 +1,92 @@
+"""Step 1: from a model's name and a method's settings to programs.
+
+The frozen weights are put on their grid of ``bits`` *before* a method makes its programs: the eager
+programs then compute exactly what the exported ones have to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export.progress import Advance
+from pockettune.errors import ConfigInvalid
+from pockettune.method import MethodExport, get
+
+__all__ = ["COMPONENTS", "Prepared", "Request", "prepare"]
+
+COMPONENTS = ("text_encoder", "unet", "vae")
+"""The parts of a pipeline that hold weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asks for.
+
+    ``model`` is "starter", a folder or a hub name; ``settings`` are those of the method's config
+    that shall not have their default value; ``bits`` is 8 or 32; ``out`` is the bundle's folder.
+    """
+
+    model: str
+    method: str
+    settings: Mapping[str, Any]
+    bits: int
+    out: Path
+    measure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A model as the programs of a method.
+
+    ``model`` is its name for people (never a path of this machine), ``settings`` the whole config
+    as JSON, ``parameters`` the number of frozen weights by component.
+    """
+
+    model: str
+    method: str
+    settings: Mapping[str, Any]
+    bits: int
+    parameters: Mapping[str, int]
+    parts: MethodExport
+
+
+def prepare(request: Request, advance: Advance) -> Prepared:
+    """Load the model, make its cores lean, quantize it, and let the method make its programs.
+
+    Raises ``ConfigInvalid`` before anything is loaded when a setting is not valid, and the
+    ``ModelError`` of whatever is wrong with the model.
+    """
+    method = get(request.method)
+    config = method.config.from_json(dict(request.settings))
+    if method.export is None:
+        raise ConfigInvalid("method", request.method, "a method with an export stage")
+
+    # These import torch and diffusers: a wrong setting should be told without waiting for them.
+    from pockettune.models.pipeline import load_pipeline
+    from pockettune.nn.lean import LeanOptions, make_lean_
+    from pockettune.nn.quantize import fake_quantize_
+
+    advance(f"loading {request.model}", 0, 3)
+    pipeline = load_pipeline(request.model)
+    parameters = {
+        name: sum(weight.numel() for weight in getattr(pipeline, name).parameters())
+        for name in COMPONENTS
+    }
+    advance(f"putting weights on {request.bits} bits", 1, 3)
+    make_lean_(pipeline, LeanOptions())
+    for name in COMPONENTS:
+        fake_quantize_(getattr(pipeline, name), request.bits)
+    advance("making programs", 2, 3)
+    parts = method.export(pipeline, config)
+    advance("", 3, 3)
+    return Prepared(
+        model=Path(request.model).name,
+        method=request.method,
+        settings=config.to_json(),
+        bits=request.bits,
+        parameters=parameters,
+        parts=parts,
+    )

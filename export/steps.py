@@ -1,0 +1,126 @@
+"""The five steps in their order, from a request to a bundle on the disk."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.pack import Packed, pack
+from export.prepare import Prepared, Request, prepare
+from export.progress import StepClock
+from pockettune.errors import IoFailed
+
+if TYPE_CHECKING:
+    from export.capture import Captured
+    from export.check import Parity
+    from export.lower import Lowered
+
+__all__ = ["Exported", "claim_folder", "export_bundle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """Everything that an export found out. ``seconds`` are by step."""
+
+    prepared: Prepared
+    lowered: Lowered
+    parity: Mapping[str, Parity]
+    packed: Packed
+    seconds: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """The result for tools: sizes in bytes, times in seconds."""
+        programs = self.lowered.programs
+        manifest = self.packed.manifest
+        return {
+            "bundle": str(self.packed.folder),
+            "bundle_id": self.packed.bundle_id,
+            "bundle_bytes": self.packed.bytes,
+            "frozen_weight_bytes": self.lowered.frozen_weight_bytes,
+            "program_file_bytes": self.lowered.bytes,
+            "method": manifest["method"],
+            "precision": manifest["precision"],
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "nodes": {name: program.nodes for name, program in programs.items()},
+            "delegates": {name: program.delegates for name, program in programs.items()},
+            "portable_operators": {
+                name: sum(operator.count for operator in program.portable)
+                for name, program in programs.items()
+            },
+            "budget": manifest["budget"],
+            "parity": manifest["parity"],
+        }
+
+
+def claim_folder(out: Path) -> None:
+    """Make sure that a bundle may be written to ``out``, before any work is done for it.
+
+    Raises ``IoFailed`` when ``out`` holds something that is not a bundle, or when its parent
+    cannot be created or written.
+    """
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise IoFailed("replace", out, "it is not a folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").is_file():
+        raise IoFailed("replace", out, "the folder holds files but no bundle")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IoFailed("create", out.parent, error.strerror) from error
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise IoFailed("write", out.parent, "permission denied")
+
+
+def export_bundle(request: Request, clock: StepClock) -> Exported:
+    """Prepare, capture, lower, check, pack.
+
+    The program file is made in a folder beside ``request.out`` that goes away in the end, whatever
+    happens: a bundle appears under its name only when it is complete and has passed the check.
+    """
+    claim_folder(request.out)
+    with clock.step("prepare") as advance:
+        prepared = prepare(request, advance)
+
+    # They import torch and executorch: "--help" shall not wait for them.
+    from export.capture import FrozenWeights, capture
+    from export.check import check
+    from export.lower import lower
+
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=request.out.parent) as folder:
+        path = Path(folder) / "programs.pte"
+        with clock.step("capture") as advance:
+            store = FrozenWeights(request.bits)
+            captured: list[Captured] = []
+            programs = prepared.parts.programs
+            for index, program in enumerate(programs):
+                advance(program.name, index, len(programs))
+                captured.append(capture(program, store))
+        with clock.step("lower") as advance:
+            lowered = lower(captured, path, on_progress=advance)
+        with clock.step("check") as advance:
+            parity = check(path, captured, prepared.parts, on_progress=advance)
+        with clock.step("pack"):
+            packed = pack(prepared, captured, lowered, parity, request.out)
+        if request.measure:
+            packed = _with_measurements(request, clock, prepared, captured, lowered, parity, packed)
+    return Exported(prepared, lowered, parity, packed, dict(clock.seconds))
+
+
+def _with_measurements(
+    request: Request,
+    clock: StepClock,
+    prepared: Prepared,
+    captured: Sequence[Captured],
+    lowered: Lowered,
+    parity: Mapping[str, Parity],
+    packed: Packed,
+) -> Packed:
+    """Run every program of the finished bundle with the native runner and pack its figures too."""
+    from export.measure import measure
+
+    with clock.step("measure") as advance:
+        measured = measure(packed.folder, [program.program.name for program in captured], advance)
+        return pack(prepared, captured, lowered, parity, request.out, measured=measured)
