@@ -1,0 +1,156 @@
+"""The person's command line: what may be said, and what each word means."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from pockettune.errors import Usage
+from pockettune.prompts import DEFAULT_TEMPLATE
+
+__all__ = ["parser"]
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are our errors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Usage(message[:1].upper() + message[1:], self.prog)
+
+
+def parser(commands: Mapping[str, Callable[..., object]]) -> argparse.ArgumentParser:
+    """The parser; each command's function, by the command's name, becomes the attribute ``run``."""
+    top = _Parser(
+        prog="pockettune",
+        description="Teach a picture model one subject from a few photos, and draw it.",
+    )
+    names = top.add_subparsers(metavar="COMMAND", required=True)
+    _personalize(names, commands["personalize"])
+    _generate(names, commands["generate"])
+    _verify(names, commands["verify"])
+    return top
+
+
+def _personalize(
+    names: argparse._SubParsersAction[_Parser], function: Callable[..., object]
+) -> None:
+    add = names.add_parser(
+        "personalize",
+        help="learn a subject from a few photos",
+        description="Trains a small adapter on photos of one subject. Nothing leaves this machine."
+        " Stopped at any point, the same command goes on from where it was.",
+    )
+    add.set_defaults(run=function)
+    _common(add)
+    add.add_argument("--photos", type=Path, required=True, metavar="DIR", help="3 to 6 photos")
+    add.add_argument(
+        "--subject", required=True, metavar="WORD", help="a rare word that shall name it: sks"
+    )
+    add.add_argument(
+        "--class", dest="class_word", required=True, metavar="WORD", help="what it is: frog"
+    )
+    add.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the results")
+    add.add_argument(
+        "--template", default=DEFAULT_TEMPLATE, help="the photos' prompt (default: %(default)s)"
+    )
+    add.add_argument("--steps", type=_count, help="training steps (default: the bundle's)")
+    add.add_argument("--learning-rate", type=_positive, metavar="X", help="(default: the bundle's)")
+    add.add_argument(
+        "--prior-preservation",
+        action="store_true",
+        help="train on pictures that the model draws of the class as well: it forgets less",
+    )
+    add.add_argument(
+        "--class-pictures", type=_count, metavar="N", help="how many of them (default: 16)"
+    )
+    add.add_argument(
+        "--prior-weight", type=_positive, metavar="X", help="weight of their loss (default: 1)"
+    )
+    add.add_argument(
+        "--preview",
+        action="append",
+        metavar="PROMPT",
+        help="drawn before and after for the sheet; give it several times for several prompts"
+        " (default: three prompts)",
+    )
+    add.add_argument("--no-preview", action="store_true", help="draw nothing, make no sheet")
+
+
+def _generate(names: argparse._SubParsersAction[_Parser], function: Callable[..., object]) -> None:
+    add = names.add_parser("generate", help="draw a picture", description="Draws a prompt.")
+    add.set_defaults(run=function)
+    _common(add)
+    add.add_argument("--prompt", required=True, metavar="TEXT", help="what to draw")
+    add.add_argument(
+        "--adapter",
+        type=Path,
+        metavar="FILE",
+        help="adapter.safetensors of personalize, or a LoRA that diffusers or PEFT saved",
+    )
+    add.add_argument("--steps", type=_count, help="denoising steps (default: the bundle's)")
+    add.add_argument(
+        "--guidance",
+        type=_positive,
+        metavar="X",
+        help="weight of the prompt (default: the bundle's)",
+    )
+    add.add_argument("--count", type=_count, default=1, metavar="N", help="pictures (default: 1)")
+    add.add_argument("-o", "--out", type=_picture, required=True, metavar="FILE.png")
+
+
+def _verify(names: argparse._SubParsersAction[_Parser], function: Callable[..., object]) -> None:
+    add = names.add_parser(
+        "verify", help="check a bundle", description="Checks every byte of a bundle."
+    )
+    add.set_defaults(run=function)
+    add.add_argument("--bundle", type=Path, required=True, metavar="DIR")
+    add.add_argument("--json", action="store_true", help="print the result as JSON, nothing else")
+
+
+def _common(add: argparse.ArgumentParser) -> None:
+    add.add_argument(
+        "--bundle", type=Path, required=True, metavar="DIR", help="what `python -m export` wrote"
+    )
+    add.add_argument("--seed", type=_seed, default=0, help="same seed, same result (default: 0)")
+    add.add_argument(
+        "--threads",
+        type=_count,
+        default=len(os.sched_getaffinity(0)),
+        help="(default: this machine's, %(default)s)",
+    )
+    add.add_argument("--json", action="store_true", help="print the result as JSON, nothing else")
+
+
+def _count(text: str) -> int:
+    return _whole(text, 1, 1_000_000)
+
+
+def _seed(text: str) -> int:
+    return _whole(text, 0, 2**64 - 1)
+
+
+def _whole(text: str, low: int, high: int) -> int:
+    valid = f"{text!r} is not a whole number from {low} to {high}"
+    if not text.isascii() or not text.isdigit() or not low <= int(text[:30]) <= high:
+        raise argparse.ArgumentTypeError(valid)
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below a million")
+    return value
+
+
+def _picture(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .png")
+    return path
