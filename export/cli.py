@@ -7,7 +7,6 @@ Progress goes to standard error, the result to standard output. Exit statuses ar
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import logging
 import shlex
@@ -28,7 +27,8 @@ from export.prepare import Request, prepare
 from export.progress import StepClock
 from export.sizes import size
 from pockettune import method as methods
-from pockettune.errors import DiskFull, Interrupted, IoFailed, PocketTuneError, Usage
+from pockettune.errors import Interrupted, PocketTuneError, Usage
+from pockettune.files import storage_errors
 
 __all__ = ["build_parser", "main"]
 
@@ -146,8 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             1,
         )
     except OSError as error:
-        failure = _storage_error(error)
-        return _fail(str(failure), failure.exit_status)
+        return _storage_failure(error)
     except Exception as error:  # noqa: BLE001 - the last line before a person: a bug is said, logged
         return _fail(_bug(error, arguments), 1)
     finally:
@@ -226,11 +225,12 @@ def _quiet_libraries() -> None:
     logging.disable(logging.WARNING)
 
 
-def _storage_error(error: OSError) -> DiskFull | IoFailed:
-    path = error.filename or "a temporary file"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return DiskFull(path)
-    return IoFailed("use", path, error.strerror or error)
+def _storage_failure(error: OSError) -> int:
+    try:
+        with storage_errors("use", Path(error.filename or "a temporary file")):
+            raise error
+    except PocketTuneError as failure:
+        return _fail(str(failure), failure.exit_status)
 
 
 def _bug(error: Exception, arguments: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from export.progress import Advance
+from pockettune.runner import run
 
 __all__ = ["FIGURES", "measure"]
 
@@ -26,11 +27,11 @@ def measure(bundle: Path, programs: Sequence[str], advance: Advance) -> dict[str
 
     Raises ``ToolMissing`` when the native runner is not built.
     """
-    from pockettune.runner import bench
-
     measured: dict[str, dict[str, Any]] = {}
     for index, program in enumerate(programs):
         advance(program, index, len(programs))
-        figures: Mapping[str, Any] = bench(bundle, program)
+        figures: Mapping[str, Any] = run(
+            "bench", {"bundle": bundle, "program": program}, lambda _event: None
+        )
         measured[program] = {name: figures[name] for name in FIGURES}
     return measured

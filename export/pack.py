@@ -14,10 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import save
+from numpy.typing import NDArray
+from pockettune.bundle import open_bundle, write_bundle
 
 from export.prepare import Prepared
-from pockettune.bundle import open_bundle, write_bundle
+from pockettune import tensor_file
 from pockettune.method import Cache, MethodExport, StateTensor
 from pockettune.program import Program
 
@@ -65,7 +66,7 @@ def pack(
         manifest["budget"]["programs"][name]["measured"] = dict(figures)
     files: dict[str, Path | bytes] = {PROGRAM_FILE: lowered.path, **prepared.parts.files}
     if state:
-        files[STATE_FILE] = save(state)
+        files[STATE_FILE] = tensor_file.encode(state)
     bundle_id = write_bundle(folder, manifest, files)
     written = open_bundle(folder, verify=False).manifest
     size = sum(entry["bytes"] for entry in written["files"].values())
@@ -73,10 +74,10 @@ def pack(
     return Packed(folder, bundle_id, written, size)
 
 
-def initial_state(tensors: Mapping[str, StateTensor]) -> dict[str, Tensor]:
+def initial_state(tensors: Mapping[str, StateTensor]) -> dict[str, NDArray[Any]]:
     """The state tensors whose initial value is not all zeros (zeros need no bytes)."""
     return {
-        name: tensor.initial.detach().contiguous()
+        name: tensor.initial.detach().numpy()
         for name, tensor in tensors.items()
         if tensor.initial is not None and bool(tensor.initial.count_nonzero())
     }

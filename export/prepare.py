@@ -13,7 +13,7 @@ from typing import Any
 
 from export.progress import Advance
 from pockettune.errors import ConfigInvalid
-from pockettune.method import MethodExport, get
+from pockettune.method import MethodExport, config_from_json, config_to_json, get
 
 __all__ = ["COMPONENTS", "Prepared", "Request", "prepare"]
 
@@ -60,12 +60,13 @@ def prepare(request: Request, advance: Advance) -> Prepared:
     ``ModelError`` of whatever is wrong with the model.
     """
     method = get(request.method)
-    config = method.config.from_json(dict(request.settings))
+    config = config_from_json(method.config, request.settings)
     if method.export is None:
         raise ConfigInvalid("method", request.method, "a method with an export stage")
 
     # These import torch and diffusers: a wrong setting should be told without waiting for them.
     from pockettune.models.pipeline import load_pipeline
+
     from pockettune.nn.lean import LeanOptions, make_lean_
     from pockettune.nn.quantize import fake_quantize_
 
@@ -85,7 +86,7 @@ def prepare(request: Request, advance: Advance) -> Prepared:
     return Prepared(
         model=Path(request.model).name,
         method=request.method,
-        settings=config.to_json(),
+        settings=config_to_json(config),
         bits=request.bits,
         parameters=parameters,
         parts=parts,

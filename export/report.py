@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import string
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from export.drawing import draw_errors, draw_net
 from export.markup import bars, legend, section, table, text
 from export.sizes import size, tensor_bytes
+from pockettune.files import write_atomically
 
 if TYPE_CHECKING:
     from export.lower import LoweredProgram
@@ -51,16 +50,7 @@ def write_report(exported: Exported) -> Path:
         seconds=exported.seconds,
     )
     path = report_path(exported.packed.folder)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=".report-", delete=False, encoding="utf-8"
-    ) as file:
-        try:
-            file.write(render(data))
-            file.close()
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    write_atomically(path, render(data).encode())
     return path
 
 

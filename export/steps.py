@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.measure import measure
 from export.pack import Packed, pack
 from export.prepare import Prepared, Request, prepare
 from export.progress import StepClock
 from pockettune.errors import IoFailed
+from pockettune.runner import find_runner
 
 if TYPE_CHECKING:
     from export.capture import Captured
@@ -81,6 +83,8 @@ def export_bundle(request: Request, clock: StepClock) -> Exported:
     happens: a bundle appears under its name only when it is complete and has passed the check.
     """
     claim_folder(request.out)
+    if request.measure:
+        find_runner()
     with clock.step("prepare") as advance:
         prepared = prepare(request, advance)
 
@@ -105,22 +109,7 @@ def export_bundle(request: Request, clock: StepClock) -> Exported:
         with clock.step("pack"):
             packed = pack(prepared, captured, lowered, parity, request.out)
         if request.measure:
-            packed = _with_measurements(request, clock, prepared, captured, lowered, parity, packed)
+            with clock.step("measure") as advance:
+                figures = measure(packed.folder, list(lowered.programs), advance)
+                packed = pack(prepared, captured, lowered, parity, request.out, measured=figures)
     return Exported(prepared, lowered, parity, packed, dict(clock.seconds))
-
-
-def _with_measurements(
-    request: Request,
-    clock: StepClock,
-    prepared: Prepared,
-    captured: Sequence[Captured],
-    lowered: Lowered,
-    parity: Mapping[str, Parity],
-    packed: Packed,
-) -> Packed:
-    """Run every program of the finished bundle with the native runner and pack its figures too."""
-    from export.measure import measure
-
-    with clock.step("measure") as advance:
-        measured = measure(packed.folder, [program.program.name for program in captured], advance)
-        return pack(prepared, captured, lowered, parity, request.out, measured=measured)
