@@ -1,0 +1,128 @@
+"""The person's command: what is refused, in which words and with which exit status."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pockettune.cli import main
+
+PERSONALIZE = ["personalize", "--bundle", "b", "--photos", "p", "--subject", "sks"]
+PERSONALIZE += ["--class", "frog", "--out", "o"]
+GENERATE = ["generate", "--bundle", "b", "--prompt", "x", "-o", "a.png"]
+
+
+def fails(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> tuple[int, str]:
+    status = main(arguments)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1, captured.err
+    return status, captured.err.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "required: COMMAND"),
+        (["dance"], "invalid choice: 'dance'"),
+        (["personalize"], "required: --bundle, --photos, --subject, --class, --out"),
+        ([*PERSONALIZE, "--steps", "0"], "'0' is not a whole number from 1 to 1000000"),
+        ([*PERSONALIZE, "--steps", "x" * 40], "is not a whole number"),
+        ([*PERSONALIZE, "--steps", "9" * 40], "is not a whole number"),
+        ([*PERSONALIZE, "--learning-rate", "nan"], "'nan' is not a number above 0"),
+        ([*PERSONALIZE, "--learning-rate", "-1"], "'-1' is not a number above 0"),
+        ([*PERSONALIZE, "--unknown"], "Unrecognized arguments: --unknown"),
+        ([*GENERATE, "--seed", "-3"], "'-3' is not a whole number from 0"),
+        ([*GENERATE, "-o", "a.jpg"], "'a.jpg' does not end in .png"),
+    ],
+)
+def test_a_wrong_command_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
+) -> None:
+    status, sentence = fails(capsys, arguments)
+    assert status == 2
+    assert sentence.startswith("pockettune: usage: ")
+    assert reason in sentence
+    assert "--help` to see what is valid." in sentence
+
+
+@pytest.mark.parametrize("command", [PERSONALIZE, GENERATE, ["verify", "--bundle", "b"]])
+def test_a_missing_bundle(
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, sentence = fails(capsys, command)
+    assert status == 10
+    assert "There is no bundle at b" in sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bug_of_ours_is_one_sentence_with_a_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("pockettune.cli.open_bundle", lambda folder: 1 / 0)
+    status, sentence = fails(capsys, ["verify", "--bundle", "b"])
+    assert status == 1
+    (log,) = tmp_path.iterdir()
+    assert str(log) in sentence
+    assert "ZeroDivisionError" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "sentence"),
+    [
+        (KeyboardInterrupt(), 5, "Stopped by a signal; run the same command again"),
+        (OSError(28, "No space left on device", "x"), 4, "The disk filled up while x was written"),
+        (PermissionError(13, "Permission denied", "x"), 3, "Cannot use x: Permission denied"),
+    ],
+)
+def test_failures_of_the_system(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    failure: BaseException,
+    status: int,
+    sentence: str,
+) -> None:
+    def fail(folder: Path) -> None:
+        raise failure
+
+    monkeypatch.setattr("pockettune.cli.open_bundle", fail)
+    found, words = fails(capsys, ["verify", "--bundle", "b"])
+    assert found == status
+    assert sentence in words
+
+
+def test_help_names_the_commands_and_loads_no_model_code() -> None:
+    code = (
+        "import sys; from pockettune.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert all(name in run.stdout for name in ("personalize", "generate", "verify"))
+
+
+def test_module_and_console_script_are_the_same() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "pockettune", "verify", "--bundle", "/nonexistent"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert run.returncode == 10
+    assert run.stderr.startswith("pockettune: bundle_not_found: ")
