@@ -1,0 +1,1 @@
+"""Models that can be personalized, and the programs that all methods share."""
