@@ -1,0 +1,41 @@
+"""Products of two computed matrices as ``linear``, which the delegate runs without a copy."""
+
+from __future__ import annotations
+
+import torch
+from torch.fx import Node
+
+from export.passes.editor import Editor, apply_rules
+
+__all__ = ["expand_products"]
+
+aten = torch.ops.aten
+
+
+def expand_products(editor: Editor) -> int:
+    """``mm`` and ``addmm``, and ``bmm`` of one matrix, become ``linear`` of a permuted operand.
+
+    The permute cancels against the one that a transposed operand brings along (``merge_views``).
+    """
+
+    def linear(editor: Editor, left: Node, right: Node) -> Node:
+        return editor.call(aten.linear.default, left, editor.permute(right, (1, 0)))
+
+    def mm(editor: Editor, node: Node) -> Node:
+        return linear(editor, *node.args)  # type: ignore[arg-type]
+
+    def addmm(editor: Editor, node: Node) -> Node | None:
+        if node.kwargs:
+            return None
+        bias, left, right = node.args
+        return editor.call(aten.add.Tensor, linear(editor, left, right), bias)  # type: ignore[arg-type]
+
+    def bmm(editor: Editor, node: Node) -> Node | None:
+        if node.meta["val"].shape[0] != 1:
+            return None
+        left, right = (editor.reshape(n, n.meta["val"].shape[1:]) for n in node.args)  # type: ignore[union-attr, arg-type]
+        return editor.reshape(linear(editor, left, right), node.meta["val"].shape)
+
+    return apply_rules(
+        editor, {aten.mm.default: mm, aten.addmm.default: addmm, aten.bmm.default: bmm}
+    )

@@ -1,0 +1,155 @@
+"""Views in the two forms that the delegate takes: ``reshape`` and ``permute``, plus ``slice``.
+
+The delegate has no views at all: each of these is a copy, so chains are merged, what does nothing
+is dropped, and a view that is used far away is made again there instead of being kept.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+from torch.fx import Node
+
+from export.passes.editor import Editor, Rule, apply_rules
+
+__all__ = ["canonicalize_views", "drop_copies", "merge_views", "repeat_views"]
+
+aten = torch.ops.aten
+
+
+def drop_copies(editor: Editor) -> int:
+    """Drop operators that return their input: detach, alias, clone, conversions to the same."""
+
+    def same(_: Editor, node: Node) -> Node | None:
+        source = node.args[0]
+        if not isinstance(source, Node):
+            return None
+        old, new = source.meta["val"], node.meta["val"]
+        return source if old.shape == new.shape and old.dtype == new.dtype else None
+
+    targets = (
+        aten.alias.default,
+        aten.clone.default,
+        aten.detach.default,
+        aten.expand.default,
+        aten.lift_fresh_copy.default,
+        aten._to_copy.default,
+        aten.slice.Tensor,
+    )
+    return apply_rules(editor, dict.fromkeys(targets, same))
+
+
+def canonicalize_views(editor: Editor) -> int:
+    """Express every view as ``reshape``, ``permute`` or ``slice``."""
+
+    def reshape(editor: Editor, node: Node) -> Node:
+        return editor.reshape(node.args[0], node.meta["val"].shape)  # type: ignore[arg-type]
+
+    def transpose(editor: Editor, node: Node) -> Node:
+        rank = node.meta["val"].dim()
+        order = list(range(rank))
+        first, second = (int(d) % rank for d in (node.args[1:] or (0, 1)))  # type: ignore[arg-type]
+        order[first], order[second] = order[second], order[first]
+        return editor.permute(node.args[0], order)  # type: ignore[arg-type]
+
+    def split(editor: Editor, node: Node) -> tuple[Node, ...]:
+        source: Node = node.args[0]  # type: ignore[assignment]
+        rank = source.meta["val"].dim()
+        dimension = int(node.args[2]) % rank if len(node.args) > 2 else 0  # type: ignore[arg-type]
+        pieces, start = [], 0
+        for value in node.meta["val"]:
+            end = start + value.shape[dimension]
+            pieces.append(editor.slice(source, dimension, start, end))
+            start = end
+        return tuple(pieces)
+
+    def select(editor: Editor, node: Node) -> Node:
+        source: Node = node.args[0]  # type: ignore[assignment]
+        shape = source.meta["val"].shape
+        dimension = int(node.args[1]) % len(shape)  # type: ignore[arg-type]
+        index = int(node.args[2]) % shape[dimension]  # type: ignore[arg-type]
+        piece = editor.slice(source, dimension, index, index + 1)
+        return editor.reshape(piece, node.meta["val"].shape)
+
+    rules: dict[object, Rule] = dict.fromkeys(
+        (
+            aten.view.default,
+            aten._unsafe_view.default,
+            aten.squeeze.default,
+            aten.squeeze.dim,
+            aten.squeeze.dims,
+            aten.unsqueeze.default,
+        ),
+        reshape,
+    )
+    rules |= dict.fromkeys((aten.t.default, aten.transpose.int), transpose)
+    rules |= dict.fromkeys((aten.split.Tensor, aten.split_with_sizes.default), split)
+    rules[aten.select.int] = select
+    return apply_rules(editor, rules)
+
+
+def merge_views(editor: Editor) -> int:
+    """Merge chains of reshapes and of permutes, and drop those that change nothing.
+
+    A permute that only moves dimensions of size 1 is a reshape.
+    """
+
+    def permute(editor: Editor, node: Node) -> Node | None:
+        source: Node = node.args[0]  # type: ignore[assignment]
+        order: list[int] = list(node.args[1])  # type: ignore[arg-type]
+        order = [d % len(order) for d in order]
+        if source.target is aten.permute.default:
+            inner: list[int] = source.args[1]  # type: ignore[assignment]
+            return editor.permute(source.args[0], [inner[d] for d in order])  # type: ignore[arg-type]
+        shape = source.meta["val"].shape
+        wide = [d for d in order if shape[d] != 1]
+        if wide == sorted(wide):
+            return editor.reshape(source, node.meta["val"].shape)
+        return None
+
+    def reshape(editor: Editor, node: Node) -> Node | None:
+        source: Node = node.args[0]  # type: ignore[assignment]
+        shape = node.meta["val"].shape
+        if source.target is aten.reshape.default:
+            return editor.reshape(source.args[0], shape)  # type: ignore[arg-type]
+        return source if source.meta["val"].shape == shape else None
+
+    return apply_rules(editor, {aten.permute.default: permute}) + apply_rules(
+        editor, {aten.reshape.default: reshape, aten.permute.default: permute}
+    )
+
+
+_VIEWS = (aten.reshape.default, aten.permute.default, aten.slice.Tensor)
+
+
+def repeat_views(editor: Editor, distance: int = 100) -> int:
+    """Make a view again in front of each user that is ``distance`` nodes or more away.
+
+    Kept from the forward to the backward pass, a view's copy would cost as much as its source,
+    which usually is kept as well. A slice is only made again of a program's input, which lives
+    anyhow: of anything else it may be the only part that has to live on.
+    """
+    place = {node: index for index, node in enumerate(editor.graph.nodes)}
+    count = 0
+    # Backwards, so that a chain of views moves as a whole.
+    for node in reversed(list(editor.graph.nodes)):
+        if node.target not in _VIEWS or node.args[0].op == "get_attr":
+            continue
+        if node.target is aten.slice.Tensor and node.args[0].op != "placeholder":
+            continue
+        far: defaultdict[int, list[Node]] = defaultdict(list)
+        for user in node.users:
+            if user.op != "output" and place[user] - place[node] > distance:
+                far[place[user] // distance].append(user)
+        for users in far.values():
+            first = min(users, key=place.__getitem__)
+            with editor.before(first):
+                copy = editor.graph.call_function(node.target, node.args, node.kwargs)
+            copy.meta = dict(node.meta)
+            place[copy] = place[first]
+            for user in users:
+                user.replace_input_with(node, copy)
+            count += 1
+    editor.graph.eliminate_dead_code()
+    return count

@@ -1,0 +1,183 @@
+"""Frozen weights: each is stored once and read by forward, backward and every program.
+
+With 8 bits a weight is an int8 constant that the delegate dequantizes in place of a float32 one;
+the scale of an output channel multiplies the output of a forward product, or the gradient that
+enters a backward one, so that the same constant serves both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import executorch.exir  # noqa: F401  (registers the quantized_decomposed operators)
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from export.passes.editor import Editor, Rule, apply_rules
+from pockettune.nn.quantize import quantize_rows
+
+__all__ = ["FrozenWeights", "StoredWeight", "share_embeddings", "share_linears"]
+
+aten = torch.ops.aten
+quantized = torch.ops.quantized_decomposed
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWeight:
+    """A matrix ``[rows, columns]`` as it is stored: float32, or int8 with a scale for each row."""
+
+    name: str
+    stored: Tensor
+    scale: Tensor | None
+
+    def node(self, editor: Editor) -> Node:
+        """Emit the matrix as float32, without its scale.
+
+        Emitted anew for each use, next to it: the dequantized matrix then lives only there.
+        """
+        constant = editor.constant(self.stored, self.name)
+        editor.frozen.add(constant)
+        if self.scale is None:
+            return constant
+        # The extra dimension of size 1 keeps the partitioner from taking the product for a
+        # quantized one, for which the scale would have to be per tensor.
+        dequantized = editor.call(
+            quantized.dequantize_per_tensor.default, constant, 1.0, 0, -128, 127, torch.int8
+        )
+        return editor.reshape(dequantized, self.stored.shape[1:])
+
+    def scaled(self, editor: Editor, node: Node) -> Node:
+        """``node``, whose last dimension is the rows, times the scales."""
+        if self.scale is None:
+            return node
+        return editor.call(aten.mul.Tensor, node, editor.constant(self.scale, f"{self.name}_scale"))
+
+
+class FrozenWeights:
+    """Stores frozen weights for the programs of a bundle.
+
+    ``bits`` is 32 or 8. A weight is known by its storage, so modules that share parameters share
+    constants; the store keeps the weights alive. ``bytes`` counts what is stored so far.
+    """
+
+    def __init__(self, bits: int) -> None:
+        if bits not in (8, 32):
+            raise ValueError(f"frozen weights have 8 or 32 bits, not {bits}")
+        self.bits = bits
+        self.bytes = 0
+        self._stored: dict[tuple[Any, ...], tuple[StoredWeight, ...]] = {}
+        self._weights: list[Tensor] = []
+        self._names = 0
+
+    def matrix(self, weight: Tensor) -> StoredWeight:
+        """The stored form of a weight ``[rows, columns]``."""
+        return self.taps(weight[:, :, None, None])[0]
+
+    def taps(self, weight: Tensor) -> tuple[StoredWeight, ...]:
+        """The stored ``[outputs, inputs]`` of each tap of a filter ``[outputs, inputs, h, w]``.
+
+        Row by row of the filter; all taps share one scale for each output.
+        """
+        key = (
+            weight.untyped_storage().data_ptr(),
+            weight.storage_offset(),
+            tuple(weight.shape[:2]),
+            tuple(weight.stride()[:2]),
+            tuple(weight.shape[2:]),
+        )
+        if key not in self._stored:
+            self._weights.append(weight)
+            self._stored[key] = self._store(weight.detach())
+        return self._stored[key]
+
+    def _store(self, weight: Tensor) -> tuple[StoredWeight, ...]:
+        scale: Tensor | None = None
+        if self.bits == 8:
+            weight, scale = quantize_rows(weight)
+            self.bytes += scale.nbytes
+        name = f"weight_{self._names}"
+        self._names += 1
+        taps = []
+        height, width = weight.shape[2:]
+        for index in range(height * width):
+            tap = weight[:, :, index // width, index % width].contiguous()
+            self.bytes += tap.nbytes
+            tap_name = name if height * width == 1 else f"{name}_tap_{index}"
+            taps.append(StoredWeight(tap_name, tap if scale is None else tap[None], scale))
+        return tuple(taps)
+
+
+def share_linears(editor: Editor, weights: FrozenWeights) -> int:
+    """Products with a frozen matrix become ``linear`` with the stored weight.
+
+    ``x @ W.T`` (forward) scales the output, ``g @ W`` (backward) scales the gradient first and
+    takes the weight through a permute, of which the delegate keeps no copy (as it does for
+    ``bmm``).
+    """
+
+    def product(editor: Editor, left: Node, right: Node, bias: Node | None) -> Node | None:
+        constant, transposed = _through_transposes(right)
+        weight = editor.constant_value(constant)
+        if weight is None or weight.dtype != torch.float32 or weight.dim() != 2:
+            return None
+        if constant in editor.frozen or not weight.numel():
+            return None
+        stored = weights.matrix(weight)
+        if transposed:
+            matrix = stored.node(editor)
+            result = stored.scaled(editor, editor.call(aten.linear.default, left, matrix))
+        else:
+            scaled = stored.scaled(editor, left)
+            matrix = editor.permute(stored.node(editor), (1, 0))
+            result = editor.call(aten.linear.default, scaled, matrix)
+        return result if bias is None else editor.call(aten.add.Tensor, result, bias)
+
+    def mm(editor: Editor, node: Node) -> Node | None:
+        return product(editor, *node.args, bias=None)  # type: ignore[arg-type]
+
+    def addmm(editor: Editor, node: Node) -> Node | None:
+        if node.kwargs:  # alpha or beta
+            return None
+        bias, left, right = node.args
+        return product(editor, left, right, bias)  # type: ignore[arg-type]
+
+    rules: dict[Any, Rule] = {aten.mm.default: mm, aten.addmm.default: addmm}
+    return apply_rules(editor, rules)
+
+
+def share_embeddings(editor: Editor, weights: FrozenWeights) -> int:
+    """Look-ups in a frozen table read the stored rows and, with 8 bits, their scales."""
+
+    def embedding(editor: Editor, node: Node) -> Node | None:
+        table, indices = node.args[:2]
+        weight = editor.constant_value(table)  # type: ignore[arg-type]
+        if weight is None or weight.dtype != torch.float32 or indices.op == "get_attr":  # type: ignore[union-attr]
+            return None
+        stored = weights.matrix(weight)
+        if stored.scale is None:
+            constant = editor.constant(stored.stored, stored.name)
+            editor.frozen.add(constant)
+            return editor.call(aten.embedding.default, constant, indices)
+        # Tables in [rows, columns] form: the look-up is not the delegate's, which needs the other.
+        constant = editor.constant(stored.stored[0], f"{stored.name}_rows")
+        scale = editor.constant(stored.scale[:, None], f"{stored.name}_row_scale")
+        rows = editor.call(aten.embedding.default, constant, indices)
+        factors = editor.call(aten.embedding.default, scale, indices)
+        converted = editor.graph.call_function(
+            aten._to_copy.default, (rows,), {"dtype": torch.float32}
+        )
+        converted.meta["val"] = rows.meta["val"].to(torch.float32)
+        return editor.call(aten.mul.Tensor, converted, factors)
+
+    return apply_rules(editor, {aten.embedding.default: embedding})
+
+
+def _through_transposes(node: Node) -> tuple[Node, bool]:
+    """The node behind transposes of a matrix, and whether their number is odd."""
+    transposed = False
+    while node.target in (aten.permute.default, aten.t.default, aten.transpose.int):
+        transposed = not transposed
+        node = node.args[0]  # type: ignore[assignment]
+    return node, transposed
