@@ -1,0 +1,75 @@
+"""Bundles and figures that several benchmarks need, each made in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import ROOT
+from benchmarks.synthetic import SIZES, write_model
+from pockettune.runner import find_runner
+
+__all__ = ["WORK", "Exported", "bench", "eager", "export", "model_folder"]
+
+WORK = ROOT / "build" / "benchmarks"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A bundle's folder, what the exporter said of it, and the export's peak memory in bytes."""
+
+    folder: Path
+    result: dict[str, Any]
+    peak_bytes: int
+
+
+def model_folder(name: str) -> str:
+    """The model's name for the exporter: "starter", or a folder with random weights."""
+    if name not in SIZES:
+        return name
+    folder = WORK / "models" / name
+    if not (folder / "model_index.json").exists():
+        write_model(folder, SIZES[name])
+    return str(folder)
+
+
+def export(name: str, model: str, *options: str) -> Exported:
+    """Export ``model`` to ``build/benchmarks/<name>``, always anew."""
+    folder = WORK / name
+    command = [sys.executable, "-m", "export", "--model", model_folder(model), "--out", str(folder)]
+    process = subprocess.Popen([*command, "--json", *options], cwd=ROOT, stdout=subprocess.PIPE)
+    output = process.stdout.read() if process.stdout else b""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"the export of {name} ended with status {process.returncode}")
+    return Exported(folder, json.loads(output), usage.ru_maxrss * 1024)
+
+
+def bench(folder: Path, program: str, *, repeats: int, threads: int) -> dict[str, Any]:
+    """What ``pockettune-run bench`` says of one program."""
+    command = [str(find_runner()), "bench", "--bundle", str(folder), "--program", program]
+    command += ["--repeats", str(repeats), "--warmup", "1", "--threads", str(threads)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    figures: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return figures
+
+
+def eager(
+    model: str, *, cut: str, repeats: int, threads: int, inference: bool = False
+) -> dict[str, Any]:
+    """Seconds and peak memory of the same program run eagerly (`benchmarks.eager_step`)."""
+    command = [sys.executable, "-m", "benchmarks.eager_step", "--model", model_folder(model)]
+    command += ["--cut", cut, "--repeats", str(repeats), "--threads", str(threads)]
+    command += ["--inference"] if inference else []
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    output = subprocess.run(
+        command, check=True, capture_output=True, text=True, cwd=ROOT, env=environment
+    ).stdout
+    figures: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return figures

@@ -1,0 +1,94 @@
+"""``python -m benchmarks.export_time``: how an export's time grows with its graph.
+
+Exports nets of four sizes (random weights) and plots seconds of lowering over nodes:
+``docs/images/export_time.png``. Linear time shows as equal seconds a node.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+from benchmarks.bundles import bench, export
+from benchmarks.record import ROOT, machine, record
+
+__all__ = ["main"]
+
+COLUMNS = [
+    ("net", "net", ""),
+    ("nodes", "nodes, all programs", "count"),
+    ("capture", "capture", "seconds"),
+    ("lower", "lower", "seconds"),
+    ("check", "check", "seconds"),
+    ("total", "all steps", "seconds"),
+    ("per_node", "lowering per 1,000 nodes", "seconds"),
+    ("peak", "export's peak memory", "bytes"),
+    ("arena", "arena of train_step", "bytes"),
+    ("anonymous", "anonymous memory of train_step", "bytes"),
+    ("file_ratio", "program file / weights at their bits", "ratio"),
+]
+SIZES = ("tiny", "small", "medium", "large")
+
+
+def row_of(size: str) -> dict[str, Any]:
+    """Export one size; its times, sizes and the memory of its training step."""
+    exported = export(f"time-{size}", size, "--cut", "none", "--bits", "8")
+    result, seconds = exported.result, exported.result["seconds"]
+    nodes = sum(result["nodes"].values())
+    step = bench(exported.folder, "train_step", repeats=1, threads=1)
+    return {
+        "net": size,
+        "nodes": nodes,
+        **{name: seconds[name] for name in ("capture", "lower", "check")},
+        "total": sum(seconds.values()),
+        "per_node": 1000 * seconds["lower"] / nodes,
+        "peak": exported.peak_bytes,
+        "arena": step["arena_bytes"],
+        "anonymous": step["rss_anon_bytes"],
+        "file_ratio": result["program_file_bytes"] / result["frozen_weight_bytes"],
+    }
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Seconds over nodes, with the straight line through the largest."""
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    nodes = [row["nodes"] for row in rows]
+    for name in ("capture", "lower", "total"):
+        axes.plot(nodes, [row[name] for row in rows], marker="o", label=name)
+    slope = rows[-1]["lower"] / nodes[-1]
+    axes.plot([0, nodes[-1]], [0, slope * nodes[-1]], ":", color="gray", label="linear (lower)")
+    axes.set_xlabel("nodes of all programs")
+    axes.set_ylabel("seconds")
+    axes.legend()
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Export all sizes; write ``results/export_time.json`` and the plot."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", action="append", choices=SIZES, help="default: all four")
+    options = parser.parse_args()
+    started = machine()
+    rows = [row_of(size) for size in options.size or SIZES]
+    plot(rows, ROOT / "docs/images/export_time.png")
+    path = record(
+        "export_time",
+        "Does an export take time in proportion to its graph?",
+        COLUMNS,
+        rows,
+        conditions={"bits": 8, "cut": "none", "recompute": "block", "threads": 1},
+        started=started,
+    )
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
