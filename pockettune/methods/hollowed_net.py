@@ -30,14 +30,14 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from pockettune import random
-from pockettune.adapter import AdapterLayout, attached, concatenate, layout_of, metadata_of, unpack
+from pockettune.adapter import AdapterLayout, layout_of, metadata_of
 from pockettune.errors import ConfigInvalid
-from pockettune.method import Cache, Method, MethodExport, StateTensor
-from pockettune.models import programs
+from pockettune.method import Cache, Method, MethodExport
+from pockettune.models import programs, training
 from pockettune.models.pipeline import Pipeline
 from pockettune.nn.schedule import NoiseSchedule, add_noise, training_target
 from pockettune.nn.unet import (
+    NO_CUT,
     Cut,
     UNetUnits,
     cut_by_name,
@@ -49,15 +49,12 @@ from pockettune.nn.unet import (
     predict_hollow,
     units_of,
 )
-from pockettune.optimizer import Hyper, Optimizer
+from pockettune.optimizer import Optimizer
 from pockettune.program import Program, TensorSpec
 
 __all__ = ["METHOD", "Config", "export"]
 
 HIDDEN = "hidden"
-# Streams of spec/random.md.
-_TIMESTEP_STREAM, _NOISE_STREAM, _ADAPTER_STREAM = 1, 2, 5
-_ROLES = {"moment1": "moment", "moment2": "moment", "accumulator": "accumulator", "step": "counter"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,18 +126,35 @@ def export(pipeline: Pipeline, config: Config) -> MethodExport:
     schedule = NoiseSchedule.from_config(pipeline.scheduler)
     kept = [unit.name for unit in kept_units(net, cut)]
     layout = layout_of(net.model, config.targets, config.rank, config.alpha or config.rank, kept)
-    hidden_shape = None if cut is None else _hidden_shape(pipeline, net, cut)
-    parts = _Parts(pipeline, config, net, cut, schedule, layout, hidden_shape)
-    preparation = ["encode_text", "encode_image"] + (["prepare"] if cut is not None else [])
+    updates = max(1, config.steps // config.accumulation)
+    cosine = config.schedule == "cosine"
+    optimizer = Optimizer(config.optimizer, config.accumulation, cosine, updates)
+    initial = training.initial_adapter(layout, config.seed)
+    caches = programs.caches_of(pipeline)
+    prepare: tuple[Program, ...] = ()
+    if cut is not None:
+        shape = _hidden_shape(pipeline, net, cut)
+        caches[HIDDEN] = Cache("float32", shape, "float16", "sample")
+        prepare = (_prepare_program(pipeline, net, cut, schedule, caches[HIDDEN]),)
+    encode = (programs.encode_text_program(pipeline), programs.encode_image_program(pipeline))
+    train_step = training.train_step_program(
+        net.model,
+        layout,
+        optimizer,
+        _loss(net, cut, schedule, recompute=config.recompute == "block"),
+        *_sample(pipeline, schedule, prepare),
+    )
+    denoise = programs.denoise_program(
+        pipeline, net, schedule, layout, lambda seed: training.example_adapter(layout, seed)
+    )
     return MethodExport(
         task="text_to_image",
-        programs=parts.programs(),
-        tensors=parts.tensors(),
-        caches=programs.caches_of(pipeline)
-        | ({HIDDEN: Cache("float32", hidden_shape, "float16", "sample")} if hidden_shape else {}),
-        preparation=tuple(preparation),
+        programs=(*encode, *prepare, train_step, denoise, programs.decode_program(pipeline)),
+        tensors=training.state_tensors(layout, optimizer, initial),
+        caches=caches,
+        preparation=tuple(program.name for program in (*encode, *prepare)),
         training={
-            "program": "train_step",
+            "program": train_step.name,
             "steps": config.steps,
             "samples": config.steps,
             "accumulation": config.accumulation,
@@ -151,21 +165,12 @@ def export(pipeline: Pipeline, config: Config) -> MethodExport:
                 "warmup_steps": 0.0,
             },
         },
-        generation={
-            "step_program": "denoise",
-            "output_program": "decode",
-            "prompt_program": "encode_text",
-            "steps": 25,
-            "train_timesteps": schedule.train_timesteps,
-            "spacing": schedule.spacing,
-            "steps_offset": schedule.steps_offset,
-            "hyper": {"guidance": 4.0},
-        },
+        generation=programs.generation_of(schedule),
         text=programs.text_of(pipeline),
         image=dict(zip(("height", "width"), pipeline.image_size, strict=True)),
         adapter={"tensors": programs.ADAPTER, "metadata": metadata_of(layout)},
         files=programs.tokenizer_files(pipeline),
-        facts=parts.facts(),
+        facts=_facts(net, cut, layout) | {"hidden_shape": caches[HIDDEN].shape if cut else None},
     )
 
 
@@ -178,133 +183,10 @@ def _hidden_shape(pipeline: Pipeline, net: UNetUnits, cut: Cut) -> tuple[int, ..
         return tuple(precompute(net, cut, sample, timestep, text).shape)
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What the programs of one export share."""
-
-    pipeline: Pipeline
-    config: Config
-    net: UNetUnits
-    cut: Cut | None
-    schedule: NoiseSchedule
-    layout: AdapterLayout
-    hidden_shape: tuple[int, ...] | None
-    """Shape of the hidden tensor; None without a cut."""
-
-    def programs(self) -> tuple[Program, ...]:
-        pipeline = self.pipeline
-        return (
-            programs.encode_text_program(pipeline),
-            programs.encode_image_program(pipeline),
-            *([_prepare_program(self, self.cut)] if self.cut is not None else []),
-            _train_step_program(self),
-            programs.denoise_program(
-                pipeline, self.net, self.schedule, self.layout, self.example_adapter
-            ),
-            programs.decode_program(pipeline),
-        )
-
-    def optimizer(self) -> Optimizer:
-        config = self.config
-        updates = max(1, config.steps // config.accumulation)
-        return Optimizer(
-            config.optimizer, config.accumulation, config.schedule == "cosine", updates
-        )
-
-    def tensors(self) -> dict[str, StateTensor]:
-        """The state by name, in the order of the training program's inputs."""
-        size, views = (self.layout.size,), self.layout.views
-        initial = self.initial_adapter()
-        state = {programs.ADAPTER: StateTensor("float32", size, "adapter", initial, views)}
-        for name in self.optimizer().names():
-            if name == "step":
-                state[name] = StateTensor("int64", (1,), _ROLES[name])
-            else:
-                state[name] = StateTensor("float32", size, _ROLES[name], None, views)
-        return state
-
-    def initial_adapter(self) -> Tensor:
-        """A normal with deviation 1 / rank, B zero: the adapter changes nothing at first."""
-        tensors = []
-        for index, view in enumerate(self.layout.views):
-            if view.name.endswith("lora_A.weight"):
-                values = random.normal(self.config.seed, _ADAPTER_STREAM, index, view.shape)
-                tensors.append(torch.from_numpy(values).reshape(-1) / self.config.rank)
-            else:
-                tensors.append(torch.zeros(view.shape).reshape(-1))
-        return torch.cat(tensors)
-
-    def example_adapter(self, seed: int) -> Tensor:
-        """As after some training: B is not zero."""
-        generator = torch.Generator().manual_seed(seed)
-        return self.initial_adapter() + 0.02 * torch.randn(self.layout.size, generator=generator)
-
-    def facts(self) -> dict[str, Any]:
-        total = sum(parameter.numel() for parameter in self.net.model.parameters())
-        removed = 0
-        if self.cut is not None:
-            removed = parameters_in(self.net.units[self.cut.stop : self.cut.resume])
-        return {
-            "parameters": {
-                "total": total,
-                "kept": total - removed,
-                "removed": removed,
-                "adapter": self.layout.size,
-            },
-            "cut": self.config.cut,
-            "legal_cuts": [*legal_cuts(self.net), "none"],
-            "hidden_shape": self.hidden_shape,
-            "targets": list(self.layout.modules),
-            "rank": self.layout.rank,
-            "alpha": self.layout.alpha,
-        }
-
-
-def _sample_specs(parts: _Parts) -> tuple[TensorSpec, ...]:
-    """Inputs that say what a training sample is: latents, words, noise, timestep."""
-    pipeline, last = parts.pipeline, parts.schedule.train_timesteps
-    noise = TensorSpec(
-        "noise",
-        "float32",
-        pipeline.latent_shape,
-        "random.normal",
-        stream=_NOISE_STREAM,
-        index="sample",
-    )
-    timestep = TensorSpec(
-        "timestep",
-        "int64",
-        (1,),
-        "random.integer",
-        stream=_TIMESTEP_STREAM,
-        index="sample",
-        low=0,
-        high=last,
-    )
-    latents, text = programs.latents_spec(pipeline), programs.text_states_spec(pipeline)
-    return latents, text, noise, timestep
-
-
-def _sample_example(parts: _Parts, seed: int) -> tuple[Tensor, ...]:
-    generator = torch.Generator().manual_seed(seed)
-    latents, text, noise, timestep = _sample_specs(parts)
-    high = timestep.high or 1
-    return (
-        torch.randn(latents.shape, generator=generator),
-        torch.randn(text.shape, generator=generator),
-        torch.randn(noise.shape, generator=generator),
-        torch.randint(high // 10, high, (1,), generator=generator),
-    )
-
-
-def _hidden_spec(parts: _Parts) -> tuple[TensorSpec, ...]:
-    shape = parts.hidden_shape
-    return (TensorSpec(HIDDEN, "float32", shape, f"cache.{HIDDEN}"),) if shape else ()
-
-
-def _prepare_program(parts: _Parts, cut: Cut) -> Program:
-    """Latents, words, noise and timestep to the hidden tensor, by the net without an adapter."""
-    net, schedule = parts.net, parts.schedule
+def _prepare_program(
+    pipeline: Pipeline, net: UNetUnits, cut: Cut, schedule: NoiseSchedule, hidden: Cache
+) -> Program:
+    """A sample to its hidden tensor, by the net without an adapter."""
 
     @torch.no_grad()
     def function(latents: Tensor, text: Tensor, noise: Tensor, timestep: Tensor) -> tuple[Tensor]:
@@ -314,95 +196,61 @@ def _prepare_program(parts: _Parts, cut: Cut) -> Program:
     return Program(
         "prepare",
         function,
-        _sample_specs(parts),
-        _hidden_spec(parts),
-        lambda seed: _sample_example(parts, seed),
+        training.sample_specs(pipeline, schedule),
+        (TensorSpec(HIDDEN, "float32", hidden.shape, f"cache.{HIDDEN}"),),
+        lambda seed: training.sample_example(pipeline, schedule, seed),
     )
 
 
-def _train_step_program(parts: _Parts) -> Program:
-    """One call of training: loss, gradient and update as one function of the state."""
-    net, cut, schedule, layout = parts.net, parts.cut, parts.schedule, parts.layout
-    optimizer, recompute = parts.optimizer(), parts.config.recompute == "block"
+def _sample(
+    pipeline: Pipeline, schedule: NoiseSchedule, prepare: tuple[Program, ...]
+) -> tuple[tuple[TensorSpec, ...], Callable[[int], tuple[Tensor, ...]]]:
+    """Inputs of the loss and examples of them; a hidden tensor comes third."""
+    latents, text, *drawn = training.sample_specs(pipeline, schedule)
+    hidden = [spec for program in prepare for spec in program.outputs]
 
-    def loss_of(
-        latents: Tensor, text: Tensor, hidden: Tensor | None, noise: Tensor, timestep: Tensor
-    ) -> Tensor:
+    def example(seed: int) -> tuple[Tensor, ...]:
+        values = training.sample_example(pipeline, schedule, seed)
+        prepared = [tensor for program in prepare for tensor in program.function(*values)]
+        return (*values[:2], *prepared, *values[2:])
+
+    return (latents, text, *hidden, *drawn), example
+
+
+def _loss(
+    net: UNetUnits, cut: Cut | None, schedule: NoiseSchedule, *, recompute: bool
+) -> Callable[..., Tensor]:
+    """The mean squared error of the hollow (or, without a cut, the full) net on a sample, [1]."""
+
+    def loss(latents: Tensor, text: Tensor, *rest: Tensor) -> Tensor:
+        *hidden, noise, timestep = rest
         noisy = add_noise(schedule, latents, noise, timestep)
-        if cut is None or hidden is None:
+        if cut is None:
             estimate = predict(net, noisy, timestep, text, recompute=recompute)
         else:
-            estimate = predict_hollow(net, cut, noisy, timestep, text, hidden, recompute=recompute)
+            estimate = predict_hollow(net, cut, noisy, timestep, text, *hidden, recompute=recompute)
         difference = estimate - training_target(schedule, latents, noise, timestep)
         return (difference * difference).reshape(-1).mean(dim=0, keepdim=True)
 
-    def function(*inputs: Tensor) -> tuple[Tensor, ...]:
-        latents, text, *rest = inputs
-        hidden = None if cut is None else rest.pop(0)
-        noise, timestep, weight, rate, decay, bound, warmup, adapter, *state = rest
-        leaves = {
-            name: tensor.detach().requires_grad_()
-            for name, tensor in unpack(layout, adapter).items()
-        }
-        with torch.enable_grad(), attached(net.model, layout, leaves):
-            loss = loss_of(latents, text, hidden, noise, timestep) * weight
-            gradients = torch.autograd.grad(loss, list(leaves.values()))
-        with torch.no_grad():
-            new, norm = optimizer.update(
-                optimizer.state(adapter, *state),
-                concatenate(gradients),
-                Hyper(rate, decay, bound, warmup),
-            )
-        return loss.detach(), norm, *new.tensors()
-
-    latents, text, noise, timestep = _sample_specs(parts)
-    numbers = ("learning_rate", "weight_decay", "max_gradient_norm", "warmup_steps")
-    state = tuple(
-        TensorSpec(name, tensor.dtype, tensor.shape, f"state.{name}")
-        for name, tensor in parts.tensors().items()
-    )
-    inputs = (
-        latents,
-        text,
-        *_hidden_spec(parts),
-        noise,
-        timestep,
-        TensorSpec("weight", "float32", (1,), "batch.weight"),
-        *(TensorSpec(name, "float32", (1,), f"hyper.{name}") for name in numbers),
-        *state,
-    )
-    outputs = (
-        TensorSpec("loss", "float32", (1,), "loss"),
-        TensorSpec("gradient_norm", "float32", (1,), "metric.gradient_norm"),
-        *state,
-    )
-    return Program("train_step", function, inputs, outputs, _train_step_example(parts, inputs))
+    return loss
 
 
-def _train_step_example(
-    parts: _Parts, inputs: tuple[TensorSpec, ...]
-) -> Callable[[int], tuple[Tensor, ...]]:
-    """The first step of training, but with an adapter that already does something."""
-    hyper = {"learning_rate": 1e-3, "weight_decay": 0.01, "max_gradient_norm": 1.0}
-    dtypes = {"float32": torch.float32, "int64": torch.int64}
-
-    def example(seed: int) -> tuple[Tensor, ...]:
-        latents, text, noise, timestep = _sample_example(parts, seed)
-        known = {"latents": latents, "text_states": text, "noise": noise, "timestep": timestep}
-        known |= {"weight": torch.ones(1), programs.ADAPTER: parts.example_adapter(seed)}
-        known |= {name: torch.tensor([value]) for name, value in hyper.items()}
-        if parts.cut is not None:
-            function = _prepare_program(parts, parts.cut).function
-            (known[HIDDEN],) = function(latents, text, noise, timestep)
-        # Distinct objects: tracing takes one tensor given twice for one input.
-        return tuple(
-            known[spec.name]
-            if spec.name in known
-            else torch.zeros(spec.shape, dtype=dtypes[spec.dtype])
-            for spec in inputs
-        )
-
-    return example
+def _facts(net: UNetUnits, cut: Cut | None, layout: AdapterLayout) -> dict[str, Any]:
+    total = sum(parameter.numel() for parameter in net.model.parameters())
+    removed = 0 if cut is None else parameters_in(net.units[cut.stop : cut.resume])
+    return {
+        "parameters": {
+            "total": total,
+            "kept": total - removed,
+            "removed": removed,
+            "adapter": layout.size,
+        },
+        "cut": NO_CUT if cut is None else cut.name,
+        "legal_cuts": [*legal_cuts(net), NO_CUT],
+        "targets": list(layout.modules),
+        "rank": layout.rank,
+        "alpha": layout.alpha,
+    }
 
 
 METHOD = Method(

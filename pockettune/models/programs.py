@@ -31,6 +31,7 @@ __all__ = [
     "denoise_program",
     "encode_image_program",
     "encode_text_program",
+    "generation_of",
     "latents_spec",
     "text_of",
     "text_states_spec",
@@ -74,6 +75,20 @@ def tokenizer_files(pipeline: Pipeline) -> dict[str, bytes]:
     return {
         _VOCABULARY: vocabulary.encode(),
         _MERGES: "\n".join(["#version: 0.2", *merges, ""]).encode(),
+    }
+
+
+def generation_of(schedule: NoiseSchedule) -> dict[str, Any]:
+    """The manifest's ``generation`` member."""
+    return {
+        "prompt_program": "encode_text",
+        "step_program": "denoise",
+        "output_program": "decode",
+        "steps": 25,
+        "train_timesteps": schedule.train_timesteps,
+        "spacing": schedule.spacing,
+        "steps_offset": schedule.steps_offset,
+        "hyper": {"guidance": 4.0},
     }
 
 

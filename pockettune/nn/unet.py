@@ -140,12 +140,11 @@ def units_of(model: Any) -> UNetUnits:
             stack.append(name)
             pushed.append(1)
     if model.mid_block is not None:
-        middle = model.mid_block
-        units += [Unit("mid_block.resnets.0", "resnet", (middle.resnets[0],))]
-        for index, attention in enumerate(middle.attentions):
-            units.append(Unit(f"mid_block.attentions.{index}", "attention", (attention,)))
-            resnet = f"mid_block.resnets.{index + 1}"
-            units.append(Unit(resnet, "resnet", (middle.resnets[index + 1],)))
+        first, *others = model.mid_block.resnets
+        units.append(Unit("mid_block.resnets.0", "resnet", (first,)))
+        for index, pair in enumerate(zip(model.mid_block.attentions, others, strict=True)):
+            units.append(Unit(f"mid_block.attentions.{index}", "attention", pair[:1]))
+            units.append(Unit(f"mid_block.resnets.{index + 1}", "resnet", pair[1:]))
     for number, block in enumerate(model.up_blocks):
         prefix = f"up_blocks.{number}"
         for index, _ in enumerate(block.resnets):
