@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pockettune.errors import ConfigInvalid
 
-__all__ = ["integer", "normal", "uniform", "words"]
+__all__ = ["integer", "normal", "normal_of", "uniform", "uniform_of", "words"]
 
 _Doubles: TypeAlias = NDArray[np.float64]
 _Words: TypeAlias = NDArray[np.uint64]
@@ -115,13 +115,22 @@ def integer(
 
 def uniform(seed: int, stream: int, index: int, shape: Sequence[int]) -> NDArray[np.float32]:
     """Uniform numbers between 0 and 1, float32 of ``shape``; rounding may give 1, never 0."""
-    return _unit(_element_words(seed, stream, index, shape)).astype(np.float32)
+    return uniform_of(_element_words(seed, stream, index, shape))
 
 
 def normal(seed: int, stream: int, index: int, shape: Sequence[int]) -> NDArray[np.float32]:
     """Standard normal numbers, float32 of ``shape``."""
-    unit = _unit(_element_words(seed, stream, index, shape))
-    return _inverse_normal(unit).astype(np.float32)
+    return normal_of(_element_words(seed, stream, index, shape))
+
+
+def uniform_of(word: NDArray[Any]) -> NDArray[np.float32]:
+    """The uniform numbers that words give, float32 of the words' shape."""
+    return _unit(word).astype(np.float32)
+
+
+def normal_of(word: NDArray[Any]) -> NDArray[np.float32]:
+    """The standard normal numbers that words give, float32 of the words' shape."""
+    return _inverse_normal(_unit(word)).astype(np.float32)
 
 
 def _philox(counter: Sequence[_Words], key: tuple[int, int]) -> tuple[_Words, ...]:
@@ -146,7 +155,7 @@ def _element_words(seed: int, stream: int, index: int, shape: Sequence[int]) -> 
     return flat.astype(np.uint64).reshape(tuple(shape))
 
 
-def _unit(word: _Words) -> _Doubles:
+def _unit(word: NDArray[Any]) -> _Doubles:
     unit: _Doubles = (word.astype(np.float64) + 0.5) * 2.0**-32
     return unit
 
