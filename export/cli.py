@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -216,11 +217,13 @@ def _export(request: Request, clock: StepClock, *, as_json: bool) -> None:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, sort_keys=True, default=list)
+    return json.dumps(value, indent=2, sort_keys=True, default=dict)  # read-only mappings
 
 
 def _quiet_libraries() -> None:
     """Keep other libraries' notes off the screen: they are for their developers."""
+    # A progress bar of theirs between ours would tear the screen; they read this when imported.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
 

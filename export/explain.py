@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["as_lines", "explain"]
 
+_MOST_SHOWN = 8
+
 
 def explain(prepared: Prepared) -> dict[str, Any]:
     """Parameters, cuts, programs and expected sizes (in bytes).
@@ -26,6 +28,7 @@ def explain(prepared: Prepared) -> dict[str, Any]:
         "bits": prepared.bits,
         "parameters": dict(prepared.parameters),
         "facts": dict(parts.facts),
+        "net": list(prepared.net),
         "programs": {
             program.name: {
                 "inputs": [spec.to_json() for spec in program.inputs],
@@ -63,6 +66,9 @@ def as_lines(explanation: Mapping[str, Any]) -> Iterator[str]:
         writes = ", ".join(_bound(entry) for entry in program["outputs"])
         yield f"  {name:<16} {reads}"
         yield f"  {'':<16}   -> {writes}"
+    if explanation["net"]:
+        yield "net ([+] trained, [ ] frozen, [-] left out while training)"
+        yield from (_unit(unit) for unit in explanation["net"])
     yield "expected sizes"
     yield f"  {'frozen weights':<16} about {size(expected['weights'])}, stored once"
     yield f"  {'state':<16} {size(expected['state'])}"
@@ -75,17 +81,20 @@ def _facts(facts: Mapping[str, Any], indent: str) -> Iterator[str]:
         if isinstance(value, Mapping):
             yield f"{indent}{name}"
             yield from _facts(value, indent + "  ")
-        elif not _is_records(value):
+        else:
             yield f"{indent}{name:<16} {_value(value)}"
 
 
-def _is_records(value: Any) -> bool:
-    """A list of records is for drawings and ``--json``, not for a page of text."""
-    return isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value)
+def _unit(unit: Mapping[str, Any]) -> str:
+    mark = "+" if unit["trained"] else " " if unit["kept"] else "-"
+    name = "  " * unit["level"] + unit["name"]
+    return f"  [{mark}] {name:<36} {unit['parameters']:>12,}"
 
 
 def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
+        if len(value) > _MOST_SHOWN:
+            return f"{len(value)}: {value[0]} ... {value[-1]}"
         return ", ".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 

@@ -7,33 +7,32 @@ dictionary's order, and measured differences are rounded.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_UP, Context
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
-from pockettune.bundle import open_bundle, write_bundle
 
+import pockettune
 from export.prepare import Prepared
 from pockettune import tensor_file
+from pockettune.bundle import open_bundle, write_bundle
 from pockettune.method import Cache, MethodExport, StateTensor
 from pockettune.program import Program
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from export.capture import Captured
     from export.check import Parity
     from export.lower import Lowered
 
-__all__ = ["Packed", "build_manifest", "constant_bytes", "initial_state", "pack", "rounded_up"]
+__all__ = ["Packed", "build_manifest", "initial_state", "pack", "rounded_up"]
 
 PROGRAM_FILE = "programs.pte"
 STATE_FILE = "state.safetensors"
-TOOLS = ("pockettune", "torch", "executorch", "diffusers", "transformers")
+TOOLS = ("torch", "executorch", "diffusers", "transformers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,10 @@ def build_manifest(
         "name": f"{prepared.model}, {prepared.method}, {prepared.bits} bits",
         "task": parts.task,
         "method": {"name": prepared.method, "config": dict(prepared.settings)},
-        "tools": {name: version(name).partition("+")[0] for name in TOOLS},
+        "tools": {
+            "pockettune": pockettune.__version__,
+            **{name: version(name).partition("+")[0] for name in TOOLS},
+        },
         "precision": {"frozen_bits": prepared.bits, "state": "float32", "wire": "float32"},
         "tensors": {
             name: _tensor(tensor, STATE_FILE if name in stored else None)
@@ -112,7 +114,7 @@ def build_manifest(
             "programs": {
                 item.program.name: {
                     "arena_bytes": lowered.programs[item.program.name].arena_bytes,
-                    "weight_bytes": constant_bytes(item),
+                    "weight_bytes": item.statistics.constant_bytes,
                 }
                 for item in captured
             }
@@ -168,23 +170,6 @@ def _program(program: Program) -> dict[str, Any]:
     }
 
 
-def constant_bytes(captured: Captured) -> int:
-    """The bytes of the constants that a program reads, each counted once."""
-    sizes: dict[int, int] = {}
-    for node in captured.graph.graph.nodes:
-        if node.op == "get_attr":
-            tensor = _attribute(captured.graph, node.target)
-            sizes[tensor.data_ptr()] = tensor.nbytes
-    return sum(sizes.values())
-
-
-def _attribute(module: Any, target: str) -> Tensor:
-    for part in target.split("."):
-        module = getattr(module, part)
-    tensor: Tensor = module
-    return tensor
-
-
 def _figures(value: Any) -> Any:
     """Measured differences as the manifest keeps them: floats rounded up to two digits."""
     if isinstance(value, float):
@@ -198,10 +183,5 @@ def _figures(value: Any) -> Any:
 
 def rounded_up(value: float) -> float:
     """``value`` to two significant digits, away from zero: never better than it was measured."""
-    if value == 0 or not math.isfinite(value):
-        return value
-    digits = 1 - math.floor(math.log10(abs(value)))
-    scaled = abs(value) * 10.0**digits
-    # A number that has two digits already stays as it is, in spite of binary fractions.
-    units = round(scaled) if math.isclose(scaled, round(scaled)) else math.ceil(scaled)
-    return math.copysign(float(f"{units}e{-digits}"), value)
+    # By its decimal digits: in binary, 0.0012 would be a little more than it seems and go up.
+    return float(Context(prec=2, rounding=ROUND_UP).create_decimal(repr(value)))

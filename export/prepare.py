@@ -6,7 +6,7 @@ programs then compute exactly what the exported ones have to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,8 @@ class Prepared:
     """A model as the programs of a method.
 
     ``model`` is its name for people (never a path of this machine), ``settings`` the whole config
-    as JSON, ``parameters`` the number of frozen weights by component.
+    as JSON, ``parameters`` the number of frozen weights by component, ``net`` what
+    :func:`export.net.describe` says of the net.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Prepared:
     settings: Mapping[str, Any]
     bits: int
     parameters: Mapping[str, int]
+    net: Sequence[Mapping[str, Any]]
     parts: MethodExport
 
 
@@ -65,8 +67,8 @@ def prepare(request: Request, advance: Advance) -> Prepared:
         raise ConfigInvalid("method", request.method, "a method with an export stage")
 
     # These import torch and diffusers: a wrong setting should be told without waiting for them.
+    from export.net import describe
     from pockettune.models.pipeline import load_pipeline
-
     from pockettune.nn.lean import LeanOptions, make_lean_
     from pockettune.nn.quantize import fake_quantize_
 
@@ -84,10 +86,11 @@ def prepare(request: Request, advance: Advance) -> Prepared:
     parts = method.export(pipeline, config)
     advance("", 3, 3)
     return Prepared(
-        model=Path(request.model).name,
+        model=pipeline.name,
         method=request.method,
         settings=config_to_json(config),
         bits=request.bits,
         parameters=parameters,
+        net=describe(pipeline.unet, parts.facts),
         parts=parts,
     )

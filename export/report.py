@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -27,8 +27,7 @@ class ReportData:
     """What the page shows; everything in it is measured or stands in the manifest."""
 
     manifest: Mapping[str, Any]
-    facts: Mapping[str, Any]
-    parameters: Mapping[str, int]
+    net: Sequence[Mapping[str, Any]]
     programs: Mapping[str, LoweredProgram]
     bundle_bytes: int
     seconds: Mapping[str, float]
@@ -43,8 +42,7 @@ def write_report(exported: Exported) -> Path:
     """Write the report of an export beside its bundle; returns its path."""
     data = ReportData(
         manifest=exported.packed.manifest,
-        facts=exported.prepared.parts.facts,
-        parameters=exported.prepared.parameters,
+        net=exported.prepared.net,
         programs=exported.lowered.programs,
         bundle_bytes=exported.packed.bytes,
         seconds=exported.seconds,
@@ -104,7 +102,7 @@ def _tiles(data: ReportData) -> Iterable[tuple[str, str]]:
 
 
 def _net(data: ReportData) -> str:
-    units = data.facts.get("units", ())
+    units = data.net
     if not units:
         return ""
     total = sum(unit["parameters"] for unit in units)
