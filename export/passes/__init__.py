@@ -24,7 +24,13 @@ from export.passes.norms import expand_norms
 from export.passes.products import expand_products
 from export.passes.reductions import expand_reductions
 from export.passes.resampling import expand_upsampling
-from export.passes.views import canonicalize_views, drop_copies, merge_views, repeat_views
+from export.passes.views import (
+    canonicalize_views,
+    drop_copies,
+    merge_views,
+    repeat_views,
+    share_views,
+)
 from export.passes.weights import FrozenWeights, share_embeddings, share_linears
 
 __all__ = ["PASSES", "WEIGHT_PASSES", "Editor", "FrozenWeights", "run_passes"]
@@ -49,6 +55,7 @@ PASSES: tuple[Callable[[Editor], int], ...] = (
     canonicalize_views,  # reshape, permute and slice only
     merge_views,  # each view is a copy: fewer of them
     fold_constants,  # views of constants that appeared meanwhile
+    share_views,  # the same view twice, close together
     repeat_views,  # no view is kept from forward to backward
     own_outputs,  # outputs never alias inputs
     drop_unused_constants,

@@ -13,7 +13,7 @@ from torch.fx import Node
 
 from export.passes.editor import Editor, Rule, apply_rules
 
-__all__ = ["canonicalize_views", "drop_copies", "merge_views", "repeat_views"]
+__all__ = ["canonicalize_views", "drop_copies", "merge_views", "repeat_views", "share_views"]
 
 aten = torch.ops.aten
 
@@ -118,6 +118,28 @@ def merge_views(editor: Editor) -> int:
     return apply_rules(editor, {aten.permute.default: permute}) + apply_rules(
         editor, {aten.reshape.default: reshape, aten.permute.default: permute}
     )
+
+
+def share_views(editor: Editor, distance: int = 100) -> int:
+    """Use a view again that was made less than ``distance`` nodes ago.
+
+    Only views: what looks like a repeated computation is a recomputation, and is there to save
+    memory.
+    """
+    count = 0
+    known: dict[object, tuple[int, Node]] = {}
+    for index, node in enumerate(list(editor.graph.nodes)):
+        if node.target not in _VIEWS:
+            continue
+        key = (node.target, str(node.args))
+        place, first = known.get(key, (-distance, node))
+        if index - place < distance:
+            node.replace_all_uses_with(first)
+            editor.graph.erase_node(node)
+            count += 1
+        else:
+            known[key] = (index, node)
+    return count
 
 
 _VIEWS = (aten.reshape.default, aten.permute.default, aten.slice.Tensor)

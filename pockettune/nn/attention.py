@@ -5,8 +5,8 @@ full matrix of probabilities of a Stable Diffusion layer at 64x64 latents has 8 
 elements. Here it exists only for one sample, one head and one chunk of queries, and the backward
 pass computes it again from the queries and keys; saved are the queries, keys, values and the output
 (the row sums of Dao et al., "FlashAttention", arXiv 2205.14135, section B.4, replace the saved
-probabilities). All products are two-dimensional ``linear`` calls, which a runtime's delegate runs
-without a copy of its own; ``bmm`` makes it keep a packed right-hand side for every operator.
+probabilities). All products are of two matrices, which a runtime's delegate runs without a copy of
+its own; a batched product makes it keep a packed right-hand side for every operator.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pockettune.errors import ModelUnsupported
@@ -59,11 +58,11 @@ class _Attention(torch.autograd.Function):
             for head in range(heads):
                 here = slice(head * width, (head + 1) * width)
                 at_keys = slice(sample * keys, (sample + 1) * keys)
-                key_head, value_head = key[at_keys, here], value[at_keys, here].t()
+                key_head, value_head = key[at_keys, here], value[at_keys, here]
                 chunks = []
                 for start in range(sample * queries, (sample + 1) * queries, rows):
-                    scores = F.linear(query[start : start + rows, here], key_head)
-                    chunks.append(F.linear(torch.softmax(scores, -1), value_head))
+                    scores = torch.mm(query[start : start + rows, here], key_head.t())
+                    chunks.append(torch.mm(torch.softmax(scores, -1), value_head))
                 columns.append(_concatenate(chunks, 0))
             outputs.append(_concatenate(columns, 1))
         output = _concatenate(outputs, 0)
@@ -87,7 +86,6 @@ class _Attention(torch.autograd.Function):
                 here = slice(head * width, (head + 1) * width)
                 at_keys = slice(sample * keys, (sample + 1) * keys)
                 key_head, value_head = key[at_keys, here], value[at_keys, here]
-                key_columns = key_head.t()
                 d_query: list[Tensor] = []
                 d_key: Tensor | None = None
                 d_value: Tensor | None = None
@@ -96,12 +94,13 @@ class _Attention(torch.autograd.Function):
                     query_chunk = query[at_queries, here]
                     gradient_chunk = gradient[at_queries, here]
                     row_sums = (gradient_chunk * output[at_queries, here]).sum(-1, keepdim=True)
-                    probabilities = torch.softmax(F.linear(query_chunk, key_head), -1)
-                    d_scores = (F.linear(gradient_chunk, value_head) - row_sums) * probabilities
-                    d_query.append(F.linear(d_scores, key_columns))
-                    part = F.linear(d_scores.t(), query_chunk.t())
+                    probabilities = torch.softmax(torch.mm(query_chunk, key_head.t()), -1)
+                    d_probabilities = torch.mm(gradient_chunk, value_head.t())
+                    d_scores = (d_probabilities - row_sums) * probabilities
+                    d_query.append(torch.mm(d_scores, key_head))
+                    part = torch.mm(d_scores.t(), query_chunk)
                     d_key = part if d_key is None else d_key + part
-                    part = F.linear(probabilities.t(), gradient_chunk.t())
+                    part = torch.mm(probabilities.t(), gradient_chunk)
                     d_value = part if d_value is None else d_value + part
                 by_head[0].append(_concatenate(d_query, 0))
                 by_head[1].append(d_key)  # type: ignore[arg-type]  # there is at least one chunk
