@@ -167,6 +167,6 @@ def lowered(path: Path, content: bytes = b"program" * 100) -> Any:
 def parity() -> dict[str, Any]:
     """The result of step 4."""
     return {
-        program.name: FabricatedParity({"relative": 1e-4}, 1.234567e-6, 3.21e-6)
+        program.name: FabricatedParity({"value": 1e-4}, 1.234567e-6, 3.21e-6)
         for program in method_export().programs
     }

@@ -159,7 +159,7 @@ def test_differences_are_rounded_up_to_two_digits(value: float, expected: float)
 def test_parity_in_the_manifest_is_never_better_than_measured(tmp_path: Path) -> None:
     manifest = packed(tmp_path / "bundle").manifest
     assert manifest["parity"]["decode"] == {
-        "tolerance": {"relative": 1e-4},
+        "tolerance": {"value": 1e-4},
         "max_abs_difference": 1.3e-6,
         "max_relative_error": 3.3e-6,
     }
