@@ -7,7 +7,7 @@ XNNPACK delegate takes (nearly) all of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from export.passes import FrozenWeights, run_passes
 from pockettune.errors import LoweringFailed
 from pockettune.program import Program
 
-__all__ = ["CaptureStatistics", "Captured", "FrozenWeights", "capture"]
+__all__ = ["CaptureStatistics", "Captured", "FrozenWeights", "capture", "trace"]
 
 aten = torch.ops.aten
 
@@ -75,10 +75,8 @@ def capture(program: Program, store: FrozenWeights) -> Captured:
     ``ModelUnsupported`` for a layer that cannot be rewritten.
     """
     # A copy each: tracing takes inputs that are one object for one input.
-    inputs = [tensor.clone() for tensor in program.example(0)]
-    module = _trace(program.function, inputs)
+    module = trace(program.function, [tensor.clone() for tensor in program.example(0)])
     traced_nodes = len(module.graph.nodes)
-    _describe(module, inputs)
     rewrites = run_passes(module, store)
     _check(program, module)
     constants = {node.target for node in module.graph.nodes if node.op == "get_attr"}
@@ -92,19 +90,25 @@ def capture(program: Program, store: FrozenWeights) -> Captured:
     return Captured(program, module, statistics)
 
 
-def _trace(function: Callable[..., Any], inputs: list[Tensor]) -> GraphModule:
+def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> GraphModule:
+    """Trace a function of tensors to core ATen, with ``meta["val"]`` on every node.
+
+    Gradients that ``function`` takes are traced too. Inputs must be different objects.
+    """
     decompositions: dict[Any, Callable[..., Any]] = dict(core_aten_decompositions())
     for operator in _KEPT:
         decompositions.pop(operator, None)
     decompositions[aten._safe_softmax.default] = _softmax
     # The delegate has no fused attention: the mathematical form has operators that it has.
     with sdpa_kernel([SDPBackend.MATH]):
-        return make_fx(
+        module = make_fx(
             function,
             decomposition_table=decompositions,
             tracing_mode="fake",
             _allow_non_fake_inputs=True,
         )(*inputs)
+    _describe(module, inputs)
+    return module
 
 
 def _softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
@@ -112,7 +116,7 @@ def _softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
     return torch.softmax(x, dim, dtype)
 
 
-def _describe(module: GraphModule, inputs: list[Tensor]) -> None:
+def _describe(module: GraphModule, inputs: Sequence[Tensor]) -> None:
     """Give every node its value on the meta device."""
     # Results that nothing uses, such as the gradient of a frozen filter, have no value.
     module.graph.eliminate_dead_code()
