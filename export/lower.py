@@ -48,7 +48,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class PortableOperator:
-    """``count`` nodes of ``operator`` that run outside the delegate, all for the same ``reason``."""
+    """``count`` nodes of ``operator`` that run outside the delegate, for the same ``reason``."""
 
     operator: str
     count: int

@@ -96,7 +96,7 @@ def cut(
 def _crossing_bytes(
     run: Sequence[fx.Node], bound: Mapping[fx.Node, tuple[fx.Node, ...]]
 ) -> list[float]:
-    """For each place between two operators of a run, the bytes that are made before and used after."""
+    """For each place between two operators, the bytes that are made before and used after."""
     index = {node: position for position, node in enumerate(run)}
     change = [0.0] * (len(run) + 1)
 

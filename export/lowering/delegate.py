@@ -15,7 +15,38 @@ __all__ = ["encode_chunk"]
 # matrix products as linear layers and split long concatenations. A chunk of only these operators
 # comes out of all seventeen as it went in, and the passes are nine tenths of lowering's time.
 _UNTOUCHED_BY_PASSES = frozenset(
-    ["aten._softmax.default", "aten.abs.default", "aten.add.Tensor", "aten.bmm.default", "aten.cat.default", "aten.ceil.default", "aten.clamp.default", "aten.constant_pad_nd.default", "aten.cos.default", "aten.div.Tensor", "aten.exp.default", "aten.floor.default", "aten.gelu.default", "aten.linear.default", "aten.log.default", "aten.maximum.default", "aten.minimum.default", "aten.mul.Tensor", "aten.neg.default", "aten.permute_copy.default", "aten.pow.Tensor_Scalar", "aten.rsqrt.default", "aten.sigmoid.default", "aten.sin.default", "aten.slice_copy.Tensor", "aten.sqrt.default", "aten.sub.Tensor", "aten.tanh.default", "aten.view_copy.default", "quantized_decomposed.dequantize_per_tensor.default"]
+    [
+        "aten._softmax.default",
+        "aten.abs.default",
+        "aten.add.Tensor",
+        "aten.bmm.default",
+        "aten.cat.default",
+        "aten.ceil.default",
+        "aten.clamp.default",
+        "aten.constant_pad_nd.default",
+        "aten.cos.default",
+        "aten.div.Tensor",
+        "aten.exp.default",
+        "aten.floor.default",
+        "aten.gelu.default",
+        "aten.linear.default",
+        "aten.log.default",
+        "aten.maximum.default",
+        "aten.minimum.default",
+        "aten.mul.Tensor",
+        "aten.neg.default",
+        "aten.permute_copy.default",
+        "aten.pow.Tensor_Scalar",
+        "aten.rsqrt.default",
+        "aten.sigmoid.default",
+        "aten.sin.default",
+        "aten.slice_copy.Tensor",
+        "aten.sqrt.default",
+        "aten.sub.Tensor",
+        "aten.tanh.default",
+        "aten.view_copy.default",
+        "quantized_decomposed.dequantize_per_tensor.default",
+    ]
 )
 _LONGEST_CONCATENATION = 5
 
@@ -32,7 +63,7 @@ def encode_chunk(
     try:
         return encode(program, chunk.graph, store, passes=any(map(_needs_passes, operators)))
     except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        names = dict.fromkeys(str(node.target.__name__) for node in operators)  # type: ignore[union-attr]
+        names = dict.fromkeys(str(node.target.__name__) for node in operators)
         raise LoweringFailed(name, ", ".join(names), f"{type(error).__name__}: {error}") from error
 
 

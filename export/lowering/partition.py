@@ -53,7 +53,7 @@ def partition(program: ExportedProgram) -> Partition:
 
 
 def _reason(refusals: Refusals, node: fx.Node) -> str:
-    """The most telling reason: an operator that is missing, a dtype, or the delegate's own words."""
+    """The most telling reason: no such operator, a dtype, or the delegate's own words."""
     if not refusals.knows(node):
         return "the delegate has no such operator"
     values = [node.meta.get("val"), *(value.meta.get("val") for value in node.all_input_nodes)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
@@ -116,13 +117,22 @@ def without_code_generation() -> Iterator[None]:
 
         module._code = ""
         # fx gives every graph module a class of its own, so this touches no other module.
-        type(module).forward = forward  # type: ignore[method-assign]
+        type(module).forward = forward
 
     fx.GraphModule.recompile = interpret  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
         fx.GraphModule.recompile = recompile  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _without_deprecations() -> Iterator[None]:
+    """Within, the library may use what Python and torch have deprecated: its version is pinned."""
+    with warnings.catch_warnings():
+        for category in (DeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)
+        yield
 
 
 @functools.cache
@@ -145,15 +155,15 @@ class _CachedSignature(ExportGraphSignature):
     """
 
     @functools.cached_property
-    def inputs_to_parameters(self) -> Mapping[str, str]:  # type: ignore[override]
+    def inputs_to_parameters(self) -> Mapping[str, str]:
         return MappingProxyType(dict(super().inputs_to_parameters))
 
     @functools.cached_property
-    def inputs_to_buffers(self) -> Mapping[str, str]:  # type: ignore[override]
+    def inputs_to_buffers(self) -> Mapping[str, str]:
         return MappingProxyType(dict(super().inputs_to_buffers))
 
     @functools.cached_property
-    def inputs_to_lifted_tensor_constants(self) -> Mapping[str, str]:  # type: ignore[override]
+    def inputs_to_lifted_tensor_constants(self) -> Mapping[str, str]:
         return MappingProxyType(dict(super().inputs_to_lifted_tensor_constants))
 
 
@@ -166,7 +176,8 @@ def exported_program(
     the inputs; the output node has one flat tuple.
     """
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
-    outputs = tuple(graph.output_node().args[0])
+    results: Any = graph.output_node().args[0]
+    outputs = tuple(results)
     inputs = [node for node in placeholders if node.name not in constants]
     kinds = [
         InputSpec(InputKind.BUFFER, TensorArgument(node.name), node.name, persistent=True)
@@ -174,7 +185,7 @@ def exported_program(
         else InputSpec(InputKind.USER_INPUT, TensorArgument(node.name), None)
         for node in placeholders
     ]
-    results = [
+    produced = [
         OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(node.name), None) for node in outputs
     ]
     call = ModuleCallSignature(
@@ -187,7 +198,7 @@ def exported_program(
     return ExportedProgram(
         root=module,
         graph=module.graph,
-        graph_signature=_CachedSignature(kinds, results),
+        graph_signature=_CachedSignature(kinds, produced),
         state_dict={
             node.name: constants[node.name] for node in placeholders if node.name in constants
         },
@@ -199,7 +210,7 @@ def exported_program(
 
 
 class Refusals:
-    """The delegate's own rules: which nodes of a program it takes, and its reason when it does not."""
+    """The delegate's own rules: which nodes it takes, and its reason when it does not."""
 
     _REPORTERS = tuple(
         module.why for module in (gemm_configs, generic_node_configs, node_configs, xnnpack_config)
@@ -222,7 +233,7 @@ class Refusals:
         return rule is not None and bool(rule.check_constraints(node, self._program))
 
     def companions(self, node: fx.Node) -> list[fx.Node]:
-        """The operators that have to be in the same delegate as an accepted node, itself left out."""
+        """The other operators that have to be in the same delegate as an accepted node."""
         rule = self._rules[_short_name(node)]
         found = rule.get_node_and_deps(node, self._program)
         return [other for other in found if other.op == "call_function" and other is not node]
@@ -239,7 +250,7 @@ def _short_name(node: fx.Node) -> str:
     return name.partition(".")[2] if name.count(".") > 1 else name
 
 
-class ConstantStore(NamedDataStore):  # type: ignore[misc]
+class ConstantStore(NamedDataStore):
     """The file's constants by the hash of their bytes: one store for all delegates of all programs.
 
     The stock way keeps one store per delegate, each with its own copies, and hashes every entry
@@ -281,7 +292,8 @@ def encode(
         }
         faked(graph)
         program = exported_program(torch.nn.Module(), graph, with_constants)
-        program = XNNPACKPassManager(program).transform()
+        with _without_deprecations():
+            program = XNNPACKPassManager(program).transform()
         graph = program.graph_module.graph
     external = generate_node_to_external_map(program, fx.GraphModule(torch.nn.Module(), graph))
     encoded = XNNGraph(
@@ -357,7 +369,8 @@ def program_file(programs: Mapping[str, ExportedProgram], store: ConstantStore) 
     manager = EdgeProgramManager(dict(programs), None, _COMPILE)
     manager._named_data_store = store
     plan = MemoryPlanningPass(memory_planning_algo=MemoryPlanningAlgorithmSuite([_plan]))
-    return manager.to_executorch(ExecutorchBackendConfig(memory_planning_pass=plan))
+    with _without_deprecations():
+        return manager.to_executorch(ExecutorchBackendConfig(memory_planning_pass=plan))
 
 
 def planned_bytes(file: Any) -> dict[str, int]:

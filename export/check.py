@@ -1,0 +1,168 @@
+"""The fourth step of an export: the final program file, run by the runtime, against PyTorch.
+
+Every program runs on example inputs and is compared with its eager function; a program that trains
+is also followed for several optimizer steps, each side on its own state, and its gradient is
+compared tensor by tensor. This cannot be switched off: the delegate can be silently wrong
+(``tests/export/test_hazards.py``). Where it is, ``lowering/bisect`` finds the operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from export.lower import CHUNK_NODES
+from export.lowering.bisect import first_wrong
+from export.lowering.runtime import ProgramFile
+from export.parity import (
+    STEPS,
+    Parity,
+    Tolerances,
+    first_gradient_inputs,
+    gradient_errors,
+    gradient_output,
+    relative_error,
+    trains,
+)
+from pockettune.errors import ParityFailed
+
+if TYPE_CHECKING:
+    from export.capture import Captured
+    from pockettune.method import MethodExport, StateTensor, View
+    from pockettune.program import Program
+
+__all__ = ["Parity", "Tolerances", "check"]
+
+_SEED = 17
+Run = Callable[..., Sequence[Tensor]]
+
+
+def check(
+    path: Path,
+    captured: Sequence[Captured],
+    parts: MethodExport,
+    tolerances: Tolerances | None = None,
+    *,
+    chunk_nodes: int = CHUNK_NODES,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Parity]:
+    """Compare each program of the file at ``path`` with its eager function.
+
+    ``chunk_nodes`` is what the file was lowered with; it matters for finding a fault only. Returns
+    the measured differences by program.
+
+    Raises:
+        ParityFailed: a difference is above its tolerance; names the smallest run of operators that
+            is already wrong when lowered alone.
+        EngineFailed: the runtime cannot load or run a program.
+    """
+    tolerances = tolerances or Tolerances()
+    report = on_progress or (lambda _name, _done, _total: None)
+    measured: dict[str, Parity] = {}
+    for index, item in enumerate(captured):
+        program = item.program
+        report(program.name, index, len(captured))
+        # One file object per program: a loaded method's memory is freed with it.
+        run = ProgramFile(path).method(program.name)
+        parity, worst = _measure(program, parts.tensors, run, tolerances)
+        if worst is not None:
+            what, difference, tolerance = worst
+            operators = first_wrong(item, program.example(_SEED), tolerances.value, chunk_nodes)
+            raise ParityFailed(program.name, what, difference, tolerance, operators)
+        measured[program.name] = parity
+    report("", len(captured), len(captured))
+    return measured
+
+
+def _measure(
+    program: Program, tensors: Mapping[str, StateTensor], run: Run, tolerances: Tolerances
+) -> tuple[Parity, tuple[str, float, float] | None]:
+    """The differences of a program, and the first that is too large: name, value, tolerance."""
+    inputs = program.example(_SEED)
+    with torch.no_grad():
+        found, expected = run(*inputs), program.function(*inputs)
+    outputs: dict[str, float] = {}
+    largest = 0.0
+    for spec, one, other in zip(program.outputs, found, expected, strict=True):
+        outputs[spec.name] = relative_error(one, other)
+        largest = max(largest, float((one.double() - other.double()).abs().max()))
+    limits = {"value": tolerances.value}
+    failures = [
+        (name, error, tolerances.value)
+        for name, error in outputs.items()
+        if not error <= tolerances.value
+    ]
+    gradients: dict[str, float] = {}
+    losses: tuple[float, ...] = ()
+    if trains(program):
+        limits |= {"loss": tolerances.loss, "gradient": tolerances.gradient}
+        gradients = _gradients(program, tensors, run)
+        losses = _losses(program, run)
+        failures += [
+            (f"gradient of {name}", error, tolerances.gradient)
+            for name, error in gradients.items()
+            if not error <= tolerances.gradient
+        ]
+        failures += [
+            (f"loss of step {step}", error, tolerances.loss)
+            for step, error in enumerate(losses, 1)
+            if not error <= tolerances.loss
+        ]
+    parity = Parity(
+        tolerance=limits,
+        max_abs_difference=largest,
+        max_relative_error=max((gradients or outputs).values()),
+        outputs=outputs,
+        loss_differences=losses,
+        gradients=gradients,
+    )
+    return parity, max(failures, key=lambda failure: failure[1] / failure[2], default=None)
+
+
+def _gradients(program: Program, tensors: Mapping[str, StateTensor], run: Run) -> dict[str, float]:
+    position = gradient_output(program, tensors)
+    if position is None:
+        return {}
+    inputs = first_gradient_inputs(program, tensors, program.example(_SEED))
+    found, expected = run(*inputs)[position], program.function(*inputs)[position]
+    return dict(gradient_errors(found, expected, _views(tensors, tuple(expected.shape))))
+
+
+def _views(tensors: Mapping[str, StateTensor], shape: tuple[int, ...]) -> Sequence[View]:
+    """The named tensors of the adapter, whose layout gradients and moments share."""
+    packs = (tensor for tensor in tensors.values() if tensor.role == "adapter")
+    return next((pack.views for pack in packs if pack.shape == shape), ())
+
+
+def _losses(program: Program, run: Run) -> tuple[float, ...]:
+    """Differences of the loss over consecutive steps, each side going on from its own state."""
+    position = next(
+        (place for place, spec in enumerate(program.outputs) if spec.binding == "loss"), None
+    )
+    if position is None:
+        return ()
+    states: list[dict[str, Tensor]] = [{}, {}]
+    differences: list[float] = []
+    for step in range(STEPS):
+        example = program.example(_SEED + step)
+        losses: list[float] = []
+        for state, function in zip(states, (run, program.function), strict=True):
+            inputs = [
+                state.get(spec.binding, given)
+                for spec, given in zip(program.inputs, example, strict=True)
+            ]
+            outputs = function(*inputs)
+            losses.append(float(outputs[position]))
+            state.update(
+                (spec.binding, value.detach().clone())
+                for spec, value in zip(program.outputs, outputs, strict=True)
+                if spec.binding.startswith("state.")
+            )
+        final, eager = losses
+        difference = abs(final - eager) / max(1.0, abs(eager))
+        differences.append(difference if difference == difference else float("inf"))
+    return tuple(differences)

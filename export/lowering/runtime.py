@@ -1,0 +1,52 @@
+"""Program files in the runtime, within this process."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from executorch.extension.pybindings import portable_lib
+from executorch.runtime import Runtime
+from torch import Tensor
+
+from pockettune.errors import EngineFailed
+
+__all__ = ["ProgramFile"]
+
+
+class ProgramFile:
+    """A program file, from its path or its bytes; one thread, as results are to be repeatable."""
+
+    def __init__(self, source: Path | bytes) -> None:
+        portable_lib._unsafe_reset_threadpool(1)
+        self._source = source
+
+    def method(self, name: str) -> Callable[..., Sequence[Tensor]]:
+        """The method ``name`` as a function of tensors; outputs are the caller's own.
+
+        Raises:
+            EngineFailed: the file cannot be loaded; the function raises it when a run fails.
+        """
+        with _told_about(name):
+            # The method keeps the program, and with it the mapped file, alive.
+            loaded = Runtime.get().load_program(self._source)
+            method: Any = loaded.load_method(name)
+
+        def run(*inputs: Tensor) -> Sequence[Tensor]:
+            with _told_about(name):
+                outputs: Sequence[Tensor] = method.execute([value.contiguous() for value in inputs])
+            return [value.clone() for value in outputs]
+
+        run.program = loaded  # type: ignore[attr-defined]
+        return run
+
+
+@contextlib.contextmanager
+def _told_about(name: str) -> Iterator[None]:
+    """Turn the runtime's exceptions into ours."""
+    try:
+        yield
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise EngineFailed(name, str(error).splitlines()[0]) from error
