@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -95,20 +96,25 @@ def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> GraphModule
 
     Gradients that ``function`` takes are traced too. Inputs must be different objects.
     """
-    decompositions: dict[Any, Callable[..., Any]] = dict(core_aten_decompositions())
-    for operator in _KEPT:
-        decompositions.pop(operator, None)
-    decompositions[aten._safe_softmax.default] = _softmax
     # The delegate has no fused attention: the mathematical form has operators that it has.
     with sdpa_kernel([SDPBackend.MATH]):
         module = make_fx(
             function,
-            decomposition_table=decompositions,
+            decomposition_table=_decompositions(),
             tracing_mode="fake",
             _allow_non_fake_inputs=True,
         )(*inputs)
     _describe(module, inputs)
     return module
+
+
+@cache
+def _decompositions() -> dict[Any, Callable[..., Any]]:
+    table: dict[Any, Callable[..., Any]] = dict(core_aten_decompositions())
+    for operator in _KEPT:
+        table.pop(operator, None)
+    table[aten._safe_softmax.default] = _softmax
+    return table
 
 
 def _softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:

@@ -14,7 +14,7 @@ aten = torch.ops.aten
 
 
 def expand_upsampling(editor: Editor) -> int:
-    """Upsampling repeats with channels last, by ``cat``; its gradient adds slices.
+    """Upsampling multiplies with a row of ones, channels last; its gradient adds slices.
 
     Channels last, because the convolutions around it are: their permutes then cancel.
     Raises ``ModelUnsupported`` for a factor that is not whole.
@@ -61,7 +61,13 @@ def _factors(small: torch.Size, large: torch.Size) -> tuple[int, int]:
 
 
 def _repeat(editor: Editor, rows: Node, times: int) -> Node:
-    return rows if times == 1 else editor.call(aten.cat.default, [rows] * times, 1)
+    """``[n, columns]`` to ``[n, times, columns]``."""
+    if times == 1:
+        return rows
+    count, columns = rows.meta["val"].shape
+    ones = editor.constant(torch.ones(1, times, 1))
+    # Not cat of the same tensor, which the partitioner takes for a cat of one.
+    return editor.call(aten.mul.Tensor, editor.reshape(rows, (count, 1, columns)), ones)
 
 
 def _add_parts(editor: Editor, rows: Node, parts: int) -> Node:
