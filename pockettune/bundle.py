@@ -113,8 +113,9 @@ def write_bundle(
     bears the final name.
     """
     _check_names(files)
-    if folder.exists() and not (folder / _MANIFEST).exists() and any(folder.iterdir()):
-        raise IoFailed("create", folder, "a folder of that name holds something else")
+    with storage_errors("create", folder):
+        if folder.exists() and not (folder / _MANIFEST).exists() and any(folder.iterdir()):
+            raise IoFailed("create", folder, "a folder of that name holds something else")
     temporary = folder.with_name(f".{folder.name}.partial")
     try:
         with storage_errors("write", folder):
