@@ -23,6 +23,8 @@ from pockettune.errors import ConfigInvalid
 from pockettune.method import View
 
 __all__ = [
+    "METADATA_KEY",
+    "PREFIX",
     "AdapterLayout",
     "attached",
     "concatenate",
@@ -34,6 +36,9 @@ __all__ = [
 
 PREFIX = "unet."
 """The component's prefix of every name in a file."""
+
+METADATA_KEY = "lora_adapter_metadata"
+"""Where diffusers keeps rank and alpha in a file's header."""
 
 _LARGEST_CONCATENATION = 4
 
@@ -176,4 +181,4 @@ def metadata_of(layout: AdapterLayout) -> dict[str, str]:
         f"{PREFIX}lora_alpha": layout.alpha,
         f"{PREFIX}target_modules": list(layout.modules),
     }
-    return {"format": "pt", "lora_adapter_metadata": json.dumps(config, sort_keys=True)}
+    return {"format": "pt", METADATA_KEY: json.dumps(config, sort_keys=True)}

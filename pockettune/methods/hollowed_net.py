@@ -97,7 +97,9 @@ class Config:
             ("recompute", ("block", "none")),
         ):
             _require(self, name, getattr(self, name) in valid, valid)
-        _require(self, "targets", len(self.targets) > 0, "names of linear layers, at least one")
+        names = isinstance(self.targets, tuple) and all(isinstance(n, str) for n in self.targets)
+        _require(self, "targets", names and len(self.targets) > 0, "names of linear layers")
+        _require(self, "cut", isinstance(self.cut, str), (*"ABCD", NO_CUT))
 
 
 def _require(config: Config, name: str, holds: bool, valid: str | tuple[str, ...]) -> None:

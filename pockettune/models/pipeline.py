@@ -6,12 +6,14 @@ Any Stable Diffusion 1.x or 2.x folder or hub name goes the same way, the embedd
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from pockettune.errors import (
@@ -153,24 +155,47 @@ def _check_index(index: Mapping[str, Any], folder: Path) -> None:
 
 
 def _load(folder: Path, component: str) -> Any:
+    """A component. Weights that a file leaves out would be random: they are refused."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
     path = folder / component
     try:
-        if component == "tokenizer":
-            return CLIPTokenizer.from_pretrained(path)
-        if component == "text_encoder":
-            # Plain attention: the fused kernel hides operators that an export must see.
-            module = CLIPTextModel.from_pretrained(
-                path, dtype=torch.float32, attn_implementation="eager"
-            )
-        else:
-            kind = AutoencoderKL if component == "vae" else UNet2DConditionModel
-            module = kind.from_pretrained(path, torch_dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        with _no_progress_bars():
+            if component == "tokenizer":
+                return CLIPTokenizer.from_pretrained(path)
+            if component == "text_encoder":
+                # Plain attention: the fused kernel hides operators that an export must see.
+                module, info = CLIPTextModel.from_pretrained(
+                    path,
+                    dtype=torch.float32,
+                    attn_implementation="eager",
+                    output_loading_info=True,
+                )
+            else:
+                kind = AutoencoderKL if component == "vae" else UNet2DConditionModel
+                module, info = kind.from_pretrained(
+                    path, dtype=torch.float32, output_loading_info=True
+                )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelComponentMissing(folder, component) from error
+    for weight in sorted(info["missing_keys"]):
+        raise ModelComponentMissing(folder, f"{component}: {weight}")
     return module.eval().requires_grad_(requires_grad=False)
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Loading takes a moment; its bars would only break up those of a command."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 def _check_agreement(pipeline: Pipeline) -> None:

@@ -9,16 +9,9 @@ weights each time, no copies, no patched methods.
 
 A *pair* is an encoder output with the decoder resnet that takes it. Pairs nest like brackets, so
 each hollow is "everything inside some pair": it is contiguous, what stays never misses a skip, and
-the last encoder unit that stays still feeds one. Cuts are those pairs at which a level ends:
-
-====  ======================================================  ================
-cut   removed                                                 SD 1.5 and 2.1
-====  ======================================================  ================
-A     the middle                                              mid
-B     the deepest level                                       down2.ds ... up0
-C     B and one more pair                                     down2.1 ... up1.0
-D     the two deepest levels                                  down1.ds ... up1
-====  ======================================================  ================
+the last encoder unit that stays still feeds one. Four have names; in Stable Diffusion's U-Nets they
+remove: A the middle (mid); B the deepest level (down2.ds to up0); C one more pair (down2.1 to
+up1.0); D the two deepest levels (down1.ds to up1).
 """
 
 from __future__ import annotations
