@@ -95,7 +95,8 @@ Argument parse_argument(const Reader &reader) {
 }
 
 Program parse_program(const std::string &name, const Reader &reader) {
-  Program program{name, "", "", {}, {}};
+  Program program;
+  program.name = name;
   reader["engines"].each_member([&](const std::string &engine, const Reader &value) {
     program.files.push_back(value["file"].text());
     const std::string method = value["method"].text();

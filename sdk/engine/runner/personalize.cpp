@@ -182,6 +182,8 @@ void personalize(std::span<char *> words) {
   const double change = adapter_change(bundle, state);
   const Path adapter = out / "adapter.safetensors";
   write_adapter(adapter, bundle, state.now(manifest.adapter));
+  Json resumed_from;
+  if (first) resumed_from = Json(first);
   const Json result(Json::Object{{"adapter_change", change},
                                  {"loss_first", mean_of_first(losses)},
                                  {"loss_last", mean_of_last(losses)},
@@ -189,7 +191,7 @@ void personalize(std::span<char *> words) {
                                  {"peak_pss_bytes", size_t{memory.peak_pss_bytes()}},
                                  {"peak_rss_bytes", size_t{peak_rss_bytes()}},
                                  {"preparation_seconds", preparation_seconds},
-                                 {"resumed_from", first ? Json(first) : Json()},
+                                 {"resumed_from", resumed_from},
                                  {"seconds_per_step", median(seconds)},
                                  {"steps", settings.steps}});
   write_file(out / "result.json", result.dump() + "\n");

@@ -112,13 +112,16 @@ std::array<uint32_t, 4> random_words(const RandomKey &key, uint32_t block) {
   return x;
 }
 
+float uniform_of_word(uint32_t word) { return static_cast<float>(unit_interval(word)); }
+
+float normal_of_word(uint32_t word) { return static_cast<float>(inverse_normal(unit_interval(word))); }
+
 void random_uniform(const RandomKey &key, std::span<float> out) {
-  each_word(key, out.size(), [&](size_t i, uint32_t word) { out[i] = static_cast<float>(unit_interval(word)); });
+  each_word(key, out.size(), [&](size_t i, uint32_t word) { out[i] = uniform_of_word(word); });
 }
 
 void random_normal(const RandomKey &key, std::span<float> out) {
-  each_word(key, out.size(),
-            [&](size_t i, uint32_t word) { out[i] = static_cast<float>(inverse_normal(unit_interval(word))); });
+  each_word(key, out.size(), [&](size_t i, uint32_t word) { out[i] = normal_of_word(word); });
 }
 
 void random_integer(const RandomKey &key, int64_t low, int64_t high, std::span<int64_t> out) {
