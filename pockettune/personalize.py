@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pockettune import tensor_file
 from pockettune.bundle import Bundle
+from pockettune.desktop_adapter import fitting_adapter
 from pockettune.errors import ConfigInvalid
 from pockettune.files import storage_errors
 from pockettune.images import read_photos
@@ -130,7 +131,8 @@ def generate(
     """Draws one picture for each prompt into the folder ``out``.
 
     Picture ``j`` starts from the noise of the seed and ``j``, with any adapter: the same arguments
-    give the same pictures. Returns their files and the runner's last event (seconds, memory).
+    give the same pictures. ``adapter`` is a file that ``personalize`` wrote, or a LoRA of diffusers
+    or PEFT for the same model. Returns their files and the runner's last event (seconds, memory).
     """
     _check_task(bundle)
     input_ids = _tokenizer(bundle).encode(prompts)
@@ -145,7 +147,7 @@ def generate(
                 "bundle": bundle.folder,
                 "inputs": inputs,
                 "out": out,
-                "adapter": adapter,
+                "adapter": adapter and fitting_adapter(bundle, adapter, Path(folder)),
                 "steps": drawing.steps,
                 "guidance": drawing.guidance,
                 "seed": drawing.seed,
