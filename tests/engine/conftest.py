@@ -49,11 +49,14 @@ def _build(folder: Path, *options: str) -> Path:
     configure = [cmake, "-S", ROOT / "sdk/engine", "-B", folder, "-G", "Ninja"]
     configure += [f"-DCMAKE_MAKE_PROGRAM={ninja}", f"-DCMAKE_PREFIX_PATH={prefix}", *options]
     with _alone(folder.name):
-        for command in ([] if (folder / "build.ninja").exists() else [configure]), [
-            cmake,
-            "--build",
-            folder,
-        ]:
+        for command in (
+            ([] if (folder / "build.ninja").exists() else [configure]),
+            [
+                cmake,
+                "--build",
+                folder,
+            ],
+        ):
             if command:
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]

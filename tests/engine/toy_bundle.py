@@ -1,9 +1,10 @@
-"""A tiny text-to-image bundle whose programs run on the real runtime: a linear net on 2 x 2 latents.
+"""A tiny text-to-image bundle that runs on the real runtime: a linear net on 2 x 2 latents.
 
 The net predicts noise from noisy latents: ``F x + B A x + hidden + c``, with frozen ``F``, adapter
 ``A [2, 4]`` and ``B [4, 2]``, and ``c`` the mean of the prompt's states. Gradients are written by
-hand, so that the NumPy reference of the tests is a few lines and shares nothing with torch. The torch
-side is ``toy_programs.py``, which only the lowering imports: importing torch takes longer than all tests.
+hand, so that the NumPy reference of the tests is a few lines and shares nothing with torch. The
+torch side is ``toy_programs.py``, which only the lowering imports: importing torch takes longer
+than all tests together.
 """
 
 from __future__ import annotations

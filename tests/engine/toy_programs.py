@@ -1,4 +1,4 @@
-"""The toy bundle's programs in torch, lowered with the stock partitioner (see ``toy_bundle.py``)."""
+"""The programs of ``toy_bundle.py`` in torch, lowered with the stock partitioner."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
 from executorch.exir.passes import MemoryPlanningPass
-from toy_bundle import BETA1, BETA2, EMBEDDING, EPSILON, FROZEN, LATENTS, PROGRAMS, SIZE
 from torch import Tensor, nn
+from toy_bundle import BETA1, BETA2, EMBEDDING, EPSILON, FROZEN, LATENTS, PROGRAMS, SIZE
 
 
 class EncodeText(nn.Module):

@@ -1,7 +1,8 @@
 // pockettune-check: the parts of the runner one by one, for the tests. Numbers are printed one per line, floats as
 // decimal bit patterns.
 //
-//   words|uniform|normal SEED STREAM INDEX COUNT     integer SEED STREAM INDEX COUNT LOW HIGH
+//   words SEED STREAM INDEX BLOCK
+//   uniform|normal SEED STREAM INDEX COUNT            integer SEED STREAM INDEX COUNT LOW HIGH
 //   of-words WORD...                                  (uniform and normal of each)
 //   halves BITS...                                    (float16 of each float32, and back)
 //   timesteps trailing|leading TRAIN STEPS OFFSET     (now and previous)
@@ -41,9 +42,7 @@ void print_floats(const Words &words, void (*draw)(const RandomKey &, std::span<
 }
 
 void print_words(const Words &words) {
-  for (uint64_t i = 0; i < number(words.at(3)); i++) {
-    print(random_words(key_of(words), static_cast<uint32_t>(i / 4))[i % 4]);
-  }
+  for (const uint32_t word : random_words(key_of(words), static_cast<uint32_t>(number(words.at(3))))) print(word);
 }
 
 void print_integers(const Words &words) {
