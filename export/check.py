@@ -9,6 +9,7 @@ compared tensor by tensor. This cannot be switched off: the delegate can be sile
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,8 +84,7 @@ def _measure(
 ) -> tuple[Parity, tuple[str, float, float] | None]:
     """The differences of a program, and the first that is too large: name, value, tolerance."""
     inputs = program.example(_SEED)
-    with torch.no_grad():
-        found, expected = run(*inputs), program.function(*inputs)
+    found, expected = run(*inputs), _eager(program, *inputs)
     outputs: dict[str, float] = {}
     largest = 0.0
     for spec, one, other in zip(program.outputs, found, expected, strict=True):
@@ -123,12 +123,18 @@ def _measure(
     return parity, max(failures, key=lambda failure: failure[1] / failure[2], default=None)
 
 
+def _eager(program: Program, *inputs: Tensor) -> Sequence[Tensor]:
+    """The program's own function; only one that trains keeps what a backward pass needs."""
+    with torch.set_grad_enabled(trains(program)):
+        return [value.detach() for value in program.function(*inputs)]
+
+
 def _gradients(program: Program, tensors: Mapping[str, StateTensor], run: Run) -> dict[str, float]:
     position = gradient_output(program, tensors)
     if position is None:
         return {}
     inputs = first_gradient_inputs(program, tensors, program.example(_SEED))
-    found, expected = run(*inputs)[position], program.function(*inputs)[position]
+    found, expected = run(*inputs)[position], _eager(program, *inputs)[position]
     return dict(gradient_errors(found, expected, _views(tensors, tuple(expected.shape))))
 
 
@@ -145,12 +151,13 @@ def _losses(program: Program, run: Run) -> tuple[float, ...]:
     )
     if position is None:
         return ()
+    sides: tuple[Run, Run] = (run, partial(_eager, program))
     states: list[dict[str, Tensor]] = [{}, {}]
     differences: list[float] = []
     for step in range(STEPS):
         example = program.example(_SEED + step)
         losses: list[float] = []
-        for state, function in zip(states, (run, program.function), strict=True):
+        for state, function in zip(states, sides, strict=True):
             inputs = [
                 state.get(spec.binding, given)
                 for spec, given in zip(program.inputs, example, strict=True)
@@ -158,7 +165,7 @@ def _losses(program: Program, run: Run) -> tuple[float, ...]:
             outputs = function(*inputs)
             losses.append(float(outputs[position]))
             state.update(
-                (spec.binding, value.detach().clone())
+                (spec.binding, value.clone())
                 for spec, value in zip(program.outputs, outputs, strict=True)
                 if spec.binding.startswith("state.")
             )

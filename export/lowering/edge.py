@@ -6,7 +6,8 @@ traced again: every target is swapped for the runtime's form of it, views for th
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx
@@ -18,6 +19,7 @@ from pockettune.errors import LoweringFailed
 __all__ = ["to_edge"]
 
 _aten = torch.ops.aten
+_Scalar: TypeAlias = tuple[int | float, torch.dtype]
 
 # The runtime has no views inside a graph; memory planning turns plain reshapes back into them.
 _COPYING = {
@@ -48,23 +50,32 @@ def to_edge(name: str, module: fx.GraphModule) -> ExportedProgram:
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     constants: dict[str, Tensor] = {}
-    needed = _needed(module.graph)
-    attributes = [node for node in module.graph.nodes if node.op == "get_attr" and node in needed]
+    scalars: dict[_Scalar, fx.Node] = {}
     by_target: dict[str, fx.Node] = {}
-    for node in attributes:
-        target = str(node.target)
-        if target not in by_target:
-            tensor = _constant(module, target)
-            copy = graph.placeholder(f"constant_{len(by_target)}")
-            copy.meta["val"] = tensor.to("meta")
-            constants[copy.name] = tensor
-            by_target[target] = copy
-        copies[node] = by_target[target]
+
+    def constant(tensor: Tensor) -> fx.Node:
+        node = graph.placeholder(f"constant_{len(constants)}")
+        node.meta["val"] = tensor.to("meta")
+        constants[node.name] = tensor
+        return node
+
+    needed = _needed(module.graph)
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and node in needed:
+            target = str(node.target)
+            if target not in by_target:
+                by_target[target] = constant(_attribute(module, target))
+            copies[node] = by_target[target]
+        elif node.op == "call_function" and node in needed:
+            for scalar in _scalars(node).values():
+                if scalar not in scalars:
+                    number, dtype = scalar
+                    scalars[scalar] = constant(torch.tensor(number, dtype=dtype))
     for node in module.graph.nodes:
         if node.op == "placeholder":
             copies[node] = graph.placeholder(f"input_{node.name}")
         elif node.op == "call_function" and node in needed:
-            copies[node] = _call(name, graph, node, copies)
+            copies[node] = _call(name, graph, node, copies, scalars)
         elif node.op == "output":
             outputs = tuple(copies[value] for value in node.args[0])
             graph.output(outputs)
@@ -82,15 +93,44 @@ def _needed(graph: fx.Graph) -> set[fx.Node]:
     return needed
 
 
-def _constant(module: fx.GraphModule, target: str) -> Tensor:
+def _attribute(module: fx.GraphModule, target: str) -> Tensor:
     value: Any = module
     for part in target.split("."):
         value = getattr(value, part)
     return value.detach().contiguous()
 
 
-def _call(name: str, graph: fx.Graph, node: fx.Node, copies: dict[fx.Node, fx.Node]) -> fx.Node:
-    arguments = fx.map_arg(node.args, lambda value: copies[value])
+def _scalars(node: fx.Node) -> dict[int, _Scalar]:
+    """Numbers where an operator's schema has a tensor, by their position.
+
+    PyTorch makes tensors of them; the runtime stops the process.
+    """
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return {}
+    slots = zip(enumerate(node.args), schema.arguments, strict=False)
+    return {
+        position: (value, torch.result_type(node.all_input_nodes[0].meta["val"], value))
+        for (position, value), argument in slots
+        if isinstance(value, (int, float)) and isinstance(argument.type, torch.TensorType)
+    }
+
+
+def _call(
+    name: str,
+    graph: fx.Graph,
+    node: fx.Node,
+    copies: Mapping[fx.Node, fx.Node],
+    scalars: Mapping[_Scalar, fx.Node],
+) -> fx.Node:
+    """The node in the runtime's dialect, at the end of ``graph``."""
+    found = _scalars(node)
+    arguments: tuple[Any, ...] = tuple(
+        scalars[found[position]]
+        if position in found
+        else fx.map_arg(value, lambda value: copies[value])
+        for position, value in enumerate(node.args)
+    )
     keywords = fx.map_arg(node.kwargs, lambda value: copies[value])
     target: Any = node.target
     if target in _RESHAPING:

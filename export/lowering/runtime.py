@@ -20,7 +20,8 @@ class ProgramFile:
     """A program file, from its path or its bytes; one thread, as results are to be repeatable."""
 
     def __init__(self, source: Path | bytes) -> None:
-        portable_lib._unsafe_reset_threadpool(1)
+        if portable_lib._threadpool_get_thread_count() != 1:
+            portable_lib._unsafe_reset_threadpool(1)
         self._source = source
 
     def method(self, name: str) -> Callable[..., Sequence[Tensor]]:
