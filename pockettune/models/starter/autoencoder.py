@@ -75,15 +75,20 @@ def train_decoder(
 
 
 @torch.no_grad()
-def encode(model: AutoencoderKL, images: Tensor, report: Report | None = None) -> Tensor:
-    """The posterior's mean for (N, H, W, 3) uint8: (N, 4, h, w) float16."""
+def encode(
+    model: AutoencoderKL, images: Tensor, advance: Callable[[int], None] | None = None
+) -> Tensor:
+    """The posterior's mean for (N, H, W, 3) uint8: (N, 4, h, w) float16.
+
+    `advance` is told after each batch how many images it held.
+    """
     model.eval()
     parts = []
     for start in range(0, len(images), 32):
         means = model.encode(pixels(images[start : start + 32])).latent_dist.mean
         parts.append(means.half())
-        if report is not None:
-            report(start + len(means), 0.0)
+        if advance is not None:
+            advance(len(means))
     return torch.cat(parts)
 
 

@@ -168,7 +168,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     download(arguments.packages)
-    pipeline = StableDiffusionPipeline.from_pretrained(arguments.model, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(arguments.model, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     result, pictures = evaluate(pipeline, drawings(arguments.packages, concepts.ALL))
     write(result, pictures, arguments.out)

@@ -61,7 +61,7 @@ def start_from(work: Workspace, folder: Path, note: str) -> None:
 
     That stands for the stages tokenizer, autoencoder and first.
     """
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     for part, target in ((pipeline.tokenizer, work.tokenizer), (pipeline.vae, work.autoencoder)):
         if not target.exists():
             with complete_folder(target) as made:
@@ -109,9 +109,10 @@ def _autoencoder(work: Workspace, bars: Progress) -> None:
 
 def _latents(work: Workspace, bars: Progress) -> None:
     images = torch.from_numpy(np.load(work.images))
-    model = AutoencoderKL.from_pretrained(work.autoencoder, torch_dtype=torch.float32)
-    report = _reporter(bars, "latents", len(images))
-    _save_array(work.latents, autoencoder.encode(model, images, report).numpy())
+    model = AutoencoderKL.from_pretrained(work.autoencoder, dtype=torch.float32)
+    task = bars.add_task("latents", total=len(images), figures="views")
+    latents = autoencoder.encode(model, images, lambda count: bars.advance(task, count))
+    _save_array(work.latents, latents.numpy())
 
 
 def _first(work: Workspace, bars: Progress) -> None:
@@ -134,7 +135,7 @@ def _all(work: Workspace, bars: Progress) -> None:
 
 
 def _decoder(work: Workspace, bars: Progress) -> None:
-    model = AutoencoderKL.from_pretrained(work.autoencoder, torch_dtype=torch.float32)
+    model = AutoencoderKL.from_pretrained(work.autoencoder, dtype=torch.float32)
     images = torch.from_numpy(np.load(work.images))
     latents = torch.from_numpy(np.load(work.latents))
     steps, seed = work.schedule.decoder_steps, work.schedule.seed
@@ -148,18 +149,18 @@ def _decoder(work: Workspace, bars: Progress) -> None:
 
 def _model(work: Workspace, _bars: Progress) -> None:
     pipeline = networks.assemble(
-        AutoencoderKL.from_pretrained(work.decoder),
+        AutoencoderKL.from_pretrained(work.decoder, dtype=torch.float16),
         CLIPTokenizer.from_pretrained(work.tokenizer),
-        CLIPTextModel.from_pretrained(work.all / "text_encoder"),
-        UNet2DConditionModel.from_pretrained(work.all / "unet"),
+        CLIPTextModel.from_pretrained(work.all / "text_encoder", dtype=torch.float16),
+        UNet2DConditionModel.from_pretrained(work.all / "unet", dtype=torch.float16),
     )
     with complete_folder(work.model) as made:
-        pipeline.to(torch.float16).save_pretrained(made)
+        pipeline.save_pretrained(made)
         tokenizer.write_classic_files(pipeline.tokenizer, made / "tokenizer")
 
 
 def _evaluate(work: Workspace, _bars: Progress) -> None:
-    pipeline = StableDiffusionPipeline.from_pretrained(work.model, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(work.model, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     result, pictures = evaluate.evaluate(pipeline, drawings(work.packages, concepts.ALL))
     evaluate.write(result, pictures, work.folder)
