@@ -51,8 +51,10 @@ def run(found: Program, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip((spec.name for spec in found.outputs), outputs, strict=True))
 
 
-@pytest.mark.parametrize("cut", CUTS)
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize(
+    ("cut", "optimizer"),
+    [("A", "sgd"), ("B", "adamw"), ("C", "sgd"), ("D", "adamw"), ("none", "sgd")],
+)
 def test_programs_do_what_they_declare(pipeline: Pipeline, cut: str, optimizer: str) -> None:
     config = Config(cut=cut, optimizer=optimizer, accumulation=2, schedule="cosine")
     parts = export(pipeline, config)
@@ -81,12 +83,9 @@ def test_programs_do_what_they_declare(pipeline: Pipeline, cut: str, optimizer: 
 
 
 @pytest.mark.parametrize("cut", CUTS)
-@pytest.mark.parametrize("recompute", ["block", "none"])
-def test_the_first_step_is_that_of_the_full_net(
-    pipeline: Pipeline, cut: str, recompute: str
-) -> None:
+def test_the_first_step_is_that_of_the_full_net(pipeline: Pipeline, cut: str) -> None:
     """The loss before training is the full net's of diffusers, for every cut."""
-    parts = export(pipeline, Config(cut=cut, recompute=recompute))
+    parts = export(pipeline, Config(cut=cut))
     step = program(parts, "train_step")
     values = named(step, adapter=parts.tensors["adapter"].initial)
     scheduler = DDIMScheduler.from_config(dict(pipeline.scheduler))
@@ -98,7 +97,7 @@ def test_the_first_step_is_that_of_the_full_net(
     torch.testing.assert_close(run(step, values)["loss"], expected.reshape(1), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("cut", ["A", "B", "D", "none"])
+@pytest.mark.parametrize("cut", ["B", "D", "none"])
 def test_gradients_are_those_of_peft(pipeline: Pipeline, cut: str) -> None:
     """PEFT's layers in diffusers' own forward; the hollow's output is replaced by the stored one,
     whole blocks of these cuts make that a hook on one module."""
@@ -324,7 +323,6 @@ def test_forty_steps_learn_a_subject_that_the_full_net_then_knows(
             (drawn["hidden"],) = program(parts, "prepare").function(*drawn.values())
         return drawn
 
-    full = program(export(pipeline, Config(cut="none")), "train_step")
     held_out = [
         {**sample(index), "timestep": torch.tensor([50 + 90 * index])} for index in range(10)
     ]
@@ -354,5 +352,4 @@ def test_forty_steps_learn_a_subject_that_the_full_net_then_knows(
         state = {name: after[name] for name in ("adapter", "moment1", "moment2", "step")}
         losses.append(after["loss"].item())
     assert all(math.isfinite(loss) for loss in losses)
-    assert full.inputs[0].shape == step.inputs[0].shape
     assert loss_of_the_full_net(state["adapter"]) < 0.9 * before
