@@ -86,6 +86,7 @@ VERSION = "1.5.1"
 BACKEND = "XnnpackBackend"
 # A default value takes no room in the file: there are as many handles as operators.
 _NO_HANDLE = 0
+_NAME_LENGTH = 16
 DELEGATE_CALL = executorch_call_delegate
 
 # Of the delegate's seventeen graph passes those that a graph of core ATen operators can need, in
@@ -290,8 +291,18 @@ class ConstantStore(NamedDataStore):
     """The file's constants by the hash of their bytes: one store for all delegates of all programs.
 
     The stock way keeps one store per delegate, each with its own copies, and hashes every entry
-    again when they are merged.
+    again when they are merged. Names are the first 64 bits of the hash, since every use of a
+    constant repeats its name in the file.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._full_names: dict[str, str] = {}
+
+    @staticmethod
+    def short(name: str) -> str:
+        """The name in the file of the constant that the delegate calls ``name``."""
+        return name[:_NAME_LENGTH]
 
     def add_named_data(
         self,
@@ -301,8 +312,10 @@ class ConstantStore(NamedDataStore):
         external_tag: str | None = None,
         tensor_layout: Any = None,
     ) -> None:
-        if key not in self.pte_data:
-            super().add_named_data(key, data, alignment, external_tag, tensor_layout)
+        if self._full_names.setdefault(self.short(key), key) != key:
+            raise ValueError(f"two constants have the name {self.short(key)}")
+        if self.short(key) not in self.pte_data:
+            super().add_named_data(self.short(key), data, alignment, external_tag, tensor_layout)
 
     @property
     def bytes(self) -> int:
@@ -345,6 +358,8 @@ def encode(
     for node in graph.nodes:
         if node.op == "call_function":
             visitors[node.target.__name__].define_node(node, encoded, identifiers, _NO_HANDLE)
+    for constant in encoded.constant_data:
+        constant.named_key = store.short(constant.named_key)
     with _type_hints_once():
         return bytes(serialize_xnnpack_binary(encoded, bytearray()))
 
