@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
 import resource
@@ -24,6 +26,7 @@ from toy_bundle import (
     GUIDANCE,
     INITIAL,
     inputs,
+    manifest,
     write_toy,
 )
 
@@ -280,8 +283,6 @@ def test_a_state_with_other_shapes_is_refused(
     metadata = dict(tensor_file.read_header(source).metadata)
     state = work / "state-00000400.safetensors"
     tensor_file.write(state, tensors, metadata)
-    import hashlib
-
     data = state.read_bytes()[tensor_file.read_header(state).data :]
     tensor_file.write(state, tensors, metadata | {"sha256": hashlib.sha256(data).hexdigest()})
     done = run(
@@ -291,15 +292,19 @@ def test_a_state_with_other_shapes_is_refused(
 
 
 def test_a_loss_that_is_not_finite_keeps_the_last_state(
-    run: Run, toy: Path, photos: Path, tmp_path: Path
+    run: Run, toy_programs: bytes, photos: Path, tmp_path: Path
 ) -> None:
-    options = ["--learning-rate", 1e6, "--checkpoint-every", 1, "--steps", 60]
-    run("personalize", "--bundle", toy, "--inputs", photos, "--out", tmp_path, *options, status=32)
-    (state,) = (tmp_path / "work").glob("state-*")
+    training = {**manifest()["training"], "hyper": {"learning_rate": 1e12}}
+    bundle = write_toy(tmp_path / "bundle", toy_programs, training=training)
+    out = tmp_path / "out"
+    options = ["--out", out, "--checkpoint-every", 1]
+    run("personalize", "--bundle", bundle, "--inputs", photos, *options, status=32)
+    (state,) = (out / "work").glob("state-*")
     step = int(state.stem.removeprefix("state-"))
     losses = tensor_file.read(state)["losses"]
+    assert 1 <= step < 12
     assert np.isfinite(losses[:step]).all()
-    assert not (tmp_path / "adapter.safetensors").exists()
+    assert not (out / "adapter.safetensors").exists()
 
 
 def test_training_without_effect_is_an_error(
@@ -315,8 +320,6 @@ def test_training_without_effect_is_an_error(
 def test_a_folder_takes_one_run_at_a_time(
     run: Run, toy: Path, photos: Path, tmp_path: Path
 ) -> None:
-    import fcntl
-
     (tmp_path / "work").mkdir()
     with (tmp_path / "work/lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

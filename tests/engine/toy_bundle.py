@@ -174,10 +174,10 @@ def manifest() -> dict[str, Any]:
     }
 
 
-def write_toy(folder: Path, programs: bytes, **changes: Any) -> Path:
+def write_toy(folder: Path, lowered: bytes, /, **changes: Any) -> Path:
     """Writes the bundle with top-level members replaced by ``changes``."""
     files: dict[str, Path | bytes] = {
-        "programs.pte": programs,
+        "programs.pte": lowered,
         "state/adapter.safetensors": tensor_file.encode({"adapter": INITIAL}),
         "tokenizer/vocab.json": b"{}",
         "tokenizer/merges.txt": b"",
