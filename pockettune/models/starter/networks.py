@@ -4,11 +4,14 @@ Small on purpose: 8.8 M parameters in the U-Net, 0.7 M in the text encoder, 0.8 
 autoencoder. A 64 px picture is a 16 by 16 latent of 4 channels.
 """
 
+from pathlib import Path
 from typing import Final
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from pockettune.errors import ModelNotFound
 
 __all__ = [
     "MAX_TOKENS",
@@ -17,6 +20,7 @@ __all__ = [
     "new_scheduler",
     "new_text_encoder",
     "new_unet",
+    "open_pipeline",
 ]
 
 MAX_TOKENS: Final = 24
@@ -105,3 +109,12 @@ def assemble(
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def open_pipeline(folder: Path) -> StableDiffusionPipeline:
+    """A pipeline in float32 that shows no bar of its own. Raises ModelNotFound."""
+    if not (folder / "model_index.json").is_file():
+        raise ModelNotFound(str(folder), "the folder has no model_index.json")
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

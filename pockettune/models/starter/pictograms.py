@@ -15,6 +15,7 @@ from typing import Final
 
 from PIL import Image
 
+from pockettune.errors import IoFailed, ToolMissing
 from pockettune.models.starter.concepts import HELD_OUT, STYLES
 
 __all__ = ["PACKAGES", "Drawing", "code_points", "download", "drawings", "every_training_drawing"]
@@ -39,7 +40,7 @@ class Drawing:
 def download(folder: Path) -> None:
     """Fetch both packages with npm (no scripts run) and unpack them to `folder/<style>`.
 
-    Raises RuntimeError when npm is missing or refuses.
+    Raises ToolMissing without npm, and IoFailed when npm cannot fetch one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for style, package in PACKAGES.items():
@@ -49,18 +50,16 @@ def download(folder: Path) -> None:
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
         except FileNotFoundError as error:
-            raise RuntimeError(
-                "npm is not installed; it fetches the pictograms: install it"
-            ) from error
+            raise ToolMissing("npm", "apt-get install npm") from error
         except subprocess.CalledProcessError as error:
-            raise RuntimeError(f"npm could not fetch {package}: {error.stderr.strip()}") from error
+            reason = error.stderr.strip().splitlines() or ["npm gave no reason"]
+            raise IoFailed("read", package, reason[-1]) from error
         archive = folder / done.stdout.strip().splitlines()[-1]
         unpacked = folder / f".{style}"
         with tarfile.open(archive) as tar:
             tar.extractall(unpacked, filter="data")
-        unpacked.rename(
-            folder / style
-        )  # last, so that a broken download is not taken for a whole one
+        # Renamed last, so that a broken download is not taken for a whole one.
+        unpacked.rename(folder / style)
         archive.unlink()
 
 
@@ -112,7 +111,11 @@ def _render(source: bytes | Path, side: int) -> Image.Image:
     if isinstance(source, Path):
         with Image.open(source) as image:
             return image.convert("RGBA")
-    import cairosvg  # here, because it needs the cairo library, and only for the flat style
+    try:
+        import cairosvg  # here, because only the flat style needs it
+    except (ImportError, OSError) as error:  # an OSError where the cairo library itself is missing
+        remedy = "pip install cairosvg; apt-get install libcairo2"
+        raise ToolMissing("cairosvg", remedy) from error
 
     png = cairosvg.svg2png(source, output_width=2 * side, output_height=2 * side)
     return Image.open(io.BytesIO(png)).convert("RGBA")

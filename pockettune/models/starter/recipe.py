@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -59,9 +59,9 @@ def progress() -> Progress:
 def start_from(work: Workspace, folder: Path, note: str) -> None:
     """Take tokenizer, autoencoder, text encoder and U-Net from a pipeline folder.
 
-    That stands for the stages tokenizer, autoencoder and first.
+    That stands for the stages tokenizer, autoencoder and first. Raises ModelNotFound.
     """
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
+    pipeline = networks.open_pipeline(folder)
     for part, target in ((pipeline.tokenizer, work.tokenizer), (pipeline.vae, work.autoencoder)):
         if not target.exists():
             with complete_folder(target) as made:
@@ -160,8 +160,7 @@ def _model(work: Workspace, _bars: Progress) -> None:
 
 
 def _evaluate(work: Workspace, _bars: Progress) -> None:
-    pipeline = StableDiffusionPipeline.from_pretrained(work.model, dtype=torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = networks.open_pipeline(work.model)
     result, pictures = evaluate.evaluate(pipeline, drawings(work.packages, concepts.ALL))
     evaluate.write(result, pictures, work.folder)
 

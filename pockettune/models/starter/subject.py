@@ -5,11 +5,14 @@
 
 import argparse
 import random
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from PIL import Image
 
+from pockettune.models.starter.command import run
 from pockettune.models.starter.concepts import HELD_OUT
 from pockettune.models.starter.pictograms import download, drawings
 from pockettune.models.starter.views import BACKGROUNDS, compose
@@ -38,18 +41,25 @@ def photographs(drawing: Image.Image, seed: int = 0) -> list[Image.Image]:
     return pictures
 
 
-def main() -> None:
-    """Render the subject's pictures."""
-    parser = argparse.ArgumentParser(description="Render the held-out subject's pictures.")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pockettune.models.starter.subject",
+        description="Render the held-out subject's pictures.",
+    )
     parser.add_argument("--packages", type=Path, required=True, help="folder for the npm packages")
     parser.add_argument("--out", type=Path, default=PATH, help="folder for the pictures")
-    arguments = parser.parse_args()
-    download(arguments.packages)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    drawn = drawings(arguments.packages, {SUBJECT: HELD_OUT[SUBJECT]}, SIDE)[0]
-    for index, picture in enumerate(photographs(drawn.image), 1):
-        picture.save(arguments.out / f"{SUBJECT.replace(' ', '-')}-{index}.png", optimize=True)
+    options = parser.parse_args(arguments)
+
+    def action() -> None:
+        download(options.packages)
+        options.out.mkdir(parents=True, exist_ok=True)
+        drawn = drawings(options.packages, {SUBJECT: HELD_OUT[SUBJECT]}, SIDE)[0]
+        for index, picture in enumerate(photographs(drawn.image), 1):
+            picture.save(options.out / f"{SUBJECT.replace(' ', '-')}-{index}.png", optimize=True)
+
+    return run(action, parser.prog)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

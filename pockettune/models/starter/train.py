@@ -2,17 +2,20 @@
 
 import argparse
 import shutil
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import torch
 
 from pockettune.models.starter import PATH
+from pockettune.models.starter.command import count, run
 from pockettune.models.starter.recipe import STAGES, progress, start_from
 from pockettune.models.starter.workspace import Schedule, Workspace
 
-__all__ = ["main"]
+__all__ = ["main", "publish", "train"]
 
 EPILOG = """\
 Stages whose output is in the workspace are skipped, so an interrupted run goes on where it was; the
@@ -23,8 +26,8 @@ the allocator then keeps its pages, and a step takes about a quarter less time.
 """
 
 
-def main() -> None:
-    """Command line."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
     stages = "\n".join(f"  {stage.name:<12}{stage.purpose}" for stage in STAGES)
     parser = argparse.ArgumentParser(
         prog="python -m pockettune.models.starter.train",
@@ -40,29 +43,37 @@ def main() -> None:
         "--start", type=Path, help="pipeline folder to go on from, instead of the stages to `first`"
     )
     add("--start-note", default="", help="where that pipeline comes from, for the model card")
-    add("--threads", type=int, default=1, help="threads of PyTorch (%(default)s)")
+    add("--threads", type=count, default=1, help="threads of PyTorch (%(default)s)")
     add("--publish", action="store_true", help="replace the embedded model by the result")
     for field in fields(Schedule):
         flag = f"--{field.name.replace('_', '-')}"
-        add(flag, type=int, default=field.default, metavar="N", help="%(default)s by default")
-    arguments = parser.parse_args()
+        add(flag, type=count, default=field.default, metavar="N", help="%(default)s by default")
+    options = parser.parse_args(arguments)
 
-    torch.set_num_threads(arguments.threads)
-    schedule = Schedule(*(getattr(arguments, field.name) for field in fields(Schedule)))
-    work = Workspace(arguments.work, schedule)
+    def action() -> None:
+        torch.set_num_threads(options.threads)
+        schedule = Schedule(*(getattr(options, field.name) for field in fields(Schedule)))
+        work = Workspace(options.work, schedule)
+        train(work, options.only or names, options.start, options.start_note)
+        if options.publish:
+            publish(work, PATH)
+
+    return run(action, parser.prog)
+
+
+def train(work: Workspace, names: Sequence[str], start: Path | None, start_note: str) -> None:
+    """Run the named stages whose output is not there yet."""
     work.folder.mkdir(parents=True, exist_ok=True)
-    if arguments.start is not None:
-        start_from(work, arguments.start, arguments.start_note)
+    if start is not None:
+        start_from(work, start, start_note)
     for stage in STAGES:
-        if stage.output(work).exists() or (arguments.only and stage.name not in arguments.only):
+        if stage.name not in names or stage.output(work).exists():
             continue
         started = time.monotonic()
         with progress() as bars:
             stage.run(work, bars)
-        steps = getattr(schedule, f"{stage.name}_steps", None)
+        steps = getattr(work.schedule, f"{stage.name}_steps", None)
         work.note(stage.name, steps=steps, seconds=round(time.monotonic() - started))
-    if arguments.publish:
-        publish(work, PATH)
 
 
 def publish(work: Workspace, target: Path) -> None:
@@ -73,4 +84,4 @@ def publish(work: Workspace, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
