@@ -21,7 +21,7 @@ FORBIDDEN = {
     "benchmarks": {"tests"},
 }
 # A file has one reason; longer ones say here why they are still one.
-LONG_FILES: dict[str, str] = {}
+LONG_FILES = {"pockettune/errors.py": "one class for each error code"}
 
 
 def tracked(*patterns: str) -> list[Path]:
