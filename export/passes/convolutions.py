@@ -84,12 +84,9 @@ def _filter(
     if transposed or groups != 1 or set(dilations) != {1} or len(set(strides)) != 1:
         found = f"stride {strides}, dilation {dilations}, groups {groups}, transposed {transposed}"
         raise ModelUnsupported("convolution", found, "equal strides, dilation 1, one group")
-    return _Filter(
-        weights.taps(value),
-        *value.shape,
-        stride=strides[0],
-        padding=(paddings[0], paddings[1]),
-    )
+    outputs, inputs, height, width = value.shape
+    taps, edges = weights.taps(value), (paddings[0], paddings[1])
+    return _Filter(taps, outputs, inputs, height, width, strides[0], edges)
 
 
 def _forward(editor: Editor, moved: _Filter, x: Node, shape: Sequence[int]) -> Node:

@@ -77,10 +77,11 @@ def expand_elementwise(editor: Editor) -> int:
         return editor.call(aten.mul.Tensor, editor.reshape(x, old), ones)
 
     def slice_scatter(editor: Editor, node: Node) -> Node | None:
-        base, source, *rest = node.args
-        zeros = editor.constant_value(base)  # type: ignore[arg-type]
-        is_fill = base.target in _ZERO_FILLS or (  # type: ignore[union-attr]
-            base.target is aten.full.default and base.args[1] == 0  # type: ignore[union-attr]
+        source, *rest = node.args[1:]
+        base: Node = node.args[0]  # type: ignore[assignment]
+        zeros = editor.constant_value(base)
+        is_fill = any(base.target is target for target in _ZERO_FILLS) or (
+            base.target is aten.full.default and base.args[1] == 0
         )
         if not is_fill and (zeros is None or zeros.any()):
             return None

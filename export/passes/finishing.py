@@ -19,8 +19,8 @@ def own_outputs(editor: Editor) -> int:
     seen: set[Node] = set()
     results: list[Node] = []
     count = 0
-    for node in output.args[0]:  # type: ignore[union-attr]
-        result: Node = node  # type: ignore[assignment]
+    for node in output.args[0]:
+        result: Node = node
         if result.op in ("placeholder", "get_attr") or result in seen:
             with editor.before(output):
                 result = editor.call(aten.clone.default, result)

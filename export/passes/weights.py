@@ -135,7 +135,8 @@ def share_linears(editor: Editor, weights: FrozenWeights) -> int:
         return result if bias is None else editor.call(aten.add.Tensor, result, bias)
 
     def mm(editor: Editor, node: Node) -> Node | None:
-        return product(editor, *node.args, bias=None)  # type: ignore[arg-type]
+        left, right = node.args
+        return product(editor, left, right, None)  # type: ignore[arg-type]
 
     def addmm(editor: Editor, node: Node) -> Node | None:
         if node.kwargs:  # alpha or beta

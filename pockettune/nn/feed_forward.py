@@ -45,7 +45,7 @@ class _FeedForward(torch.autograd.Function):
         return bias if total is None else total + bias
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         total: Tensor | None = None
         for part in ctx.parts:
@@ -71,7 +71,7 @@ class LeanFeedForward(nn.Module):
 
     def __init__(self, original: nn.Module, width: int) -> None:
         super().__init__()
-        project: nn.Linear = original.net[0].proj  # type: ignore[index, union-attr, assignment]
+        project: nn.Linear = original.net[0].proj  # type: ignore[index, union-attr]
         output: nn.Linear = original.net[2]  # type: ignore[index, assignment]
         channels, inner = output.weight.shape
         count = next(n for n in range(-(-inner // width), inner + 1) if inner % n == 0)
