@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, fx
 
 from export.lower import lower
-from export.lowering import private
 from export.lowering.chunks import cut, stages
 from export.lowering.edge import to_edge
 from export.lowering.partition import partition
+from export.lowering.private import version, without_code_generation
 from export.lowering.runtime import ProgramFile
 from pockettune.errors import IoFailed, LoweringFailed, ToolMissing
 from tests.export import toy
@@ -271,14 +271,14 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 def test_another_version_of_the_library_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(private, "VERSION", "0.0.1")
+    monkeypatch.setattr(version, "VERSION", "0.0.1")
     with pytest.raises(ToolMissing, match=r"executorch 0\.0\.1"):
         lower([], tmp_path / "p.pte")
 
 
 def test_code_generation_is_back_afterwards() -> None:
     before = fx.GraphModule.recompile
-    with pytest.raises(KeyError), private.without_code_generation():
+    with pytest.raises(KeyError), without_code_generation():
         raise KeyError
     assert fx.GraphModule.recompile is before
 
