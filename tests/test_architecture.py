@@ -119,7 +119,7 @@ def test_every_error_code_has_its_class() -> None:
 
 def test_nothing_of_this_machine_is_committed() -> None:
     pattern = re.compile(
-        r"/(?:root|home|work|farm)/|extra-index-url|index-url|(?<![\w.])pypi\.org|find-links"
+        r"(?<![\w.])/(?:root|home|work|farm)/|extra-index-url|index-url|(?<![\w.])pypi\.org|find-links"
     )
     allowed = {"tests/test_architecture.py"}
     found = [
