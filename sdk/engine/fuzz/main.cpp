@@ -1,5 +1,6 @@
-// pockettune-fuzz manifest|safetensors FILE COUNT [SEED]: feeds COUNT mutations of a file to a target, the same ones
-// every time, with any compiler. A crash or a sanitizer's report is the finding; the exit status is 0 otherwise.
+// pockettune-fuzz manifest|safetensors FILE COUNT [SEED]: feeds COUNT mutations of a file to a
+// target, the same ones every time, with any compiler. A crash or a sanitizer's report is the
+// finding; the exit status is 0 otherwise.
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -11,11 +12,28 @@
 
 namespace {
 
-/// One to eight edits: flip, replace, insert, remove, repeat a piece, or put in a token that means something.
-std::string mutate(std::string text, std::mt19937_64 &random) {
-  constexpr std::string_view tokens[] = {"{", "}", "[", "]", ":", ",", "\"", "-1", "1e999", "18446744073709551616",
-                                         "\\ud800", "null", "9007199254740993", "[[[[[[[[[[[[[[[[[[", "\xff", "0"};
-  const auto below = [&](size_t limit) { return limit ? static_cast<size_t>(random() % limit) : 0; };
+/// One to eight edits: flip, replace, insert, remove, repeat a piece, or put in a token that means
+/// something.
+std::string mutate(std::string text, std::mt19937_64& random) {
+  constexpr std::string_view tokens[] = {"{",
+                                         "}",
+                                         "[",
+                                         "]",
+                                         ":",
+                                         ",",
+                                         "\"",
+                                         "-1",
+                                         "1e999",
+                                         "18446744073709551616",
+                                         "\\ud800",
+                                         "null",
+                                         "9007199254740993",
+                                         "[[[[[[[[[[[[[[[[[[",
+                                         "\xff",
+                                         "0"};
+  const auto below = [&](size_t limit) {
+    return limit ? static_cast<size_t>(random() % limit) : 0;
+  };
   for (size_t edits = 1 + below(8); edits > 0; edits--) {
     const size_t at = below(text.size() + 1);
     switch (below(6)) {
@@ -43,7 +61,7 @@ std::string mutate(std::string text, std::mt19937_64 &random) {
 
 }  // namespace
 
-int main(int count, char **words) {
+int main(int count, char** words) {
   if (count < 4) {
     std::fputs("pockettune-fuzz manifest|safetensors FILE COUNT [SEED]\n", stderr);
     return 2;

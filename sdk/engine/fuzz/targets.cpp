@@ -22,7 +22,7 @@ void fuzz_manifest(std::string_view bytes) {
   }
   try {
     parse_manifest(text);
-  } catch (const Failure &) {
+  } catch (const Failure&) {
   }
 }
 
@@ -33,7 +33,7 @@ void fuzz_safetensors(std::string_view bytes) {
   length = std::min<uint64_t>(length, bytes.size() - 8);
   try {
     parse_safetensors_header(bytes.substr(8, length), bytes.size() - 8 - length, "fuzzed");
-  } catch (const Failure &) {
+  } catch (const Failure&) {
   }
 }
 

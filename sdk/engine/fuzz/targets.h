@@ -4,7 +4,8 @@
 
 namespace pockettune {
 
-/// parse_manifest, with the identifier made right first, so that mutations reach the parser behind the hash.
+/// parse_manifest, with the identifier made right first, so that mutations reach the parser behind
+/// the hash.
 void fuzz_manifest(std::string_view bytes);
 /// The whole of a safetensors file: header length, header, data size.
 void fuzz_safetensors(std::string_view bytes);

@@ -1,6 +1,7 @@
 /* PocketTune's engine: load a bundle's program file and run its methods, in plain C.
  *
- * One header is the whole ABI: opaque handles, int results, no exceptions, no global state but the thread count.
+ * One header is the whole ABI: opaque handles, int results, no exceptions, no global state but the
+ * thread count.
  *
  *     pockettune_program *program;
  *     pockettune_method *step;
@@ -10,13 +11,14 @@
  *     pockettune_buffer inputs[] = {{adapter, adapter_bytes}, ...};
  *     pockettune_buffer outputs[] = {{loss, 4}, {new_adapter, adapter_bytes}, ...};
  *     pockettune_method_run(step, inputs, 5, outputs, 4);
- *     pockettune_method_free(step);      (gives its memory back: load the next phase's method after this)
- *     pockettune_program_close(program); (after all of its methods were freed)
+ *     pockettune_method_free(step);      (gives its memory back: load the next phase's method after
+ * this) pockettune_program_close(program); (after all of its methods were freed)
  *
- * Threads: a handle is for one thread at a time; different programs may be used on different threads. The text of
- * pockettune_engine_error() belongs to the calling thread. The runtime's own thread pool is shared by the process.
- * Memory: the program file is mapped, not read. A method owns its planned arena and its delegates' workspaces.
- * Buffers belong to the caller, must be aligned to 16 bytes, and must not overlap in one run.
+ * Threads: a handle is for one thread at a time; different programs may be used on different
+ * threads. The text of pockettune_engine_error() belongs to the calling thread. The runtime's own
+ * thread pool is shared by the process. Memory: the program file is mapped, not read. A method owns
+ * its planned arena and its delegates' workspaces. Buffers belong to the caller, must be aligned to
+ * 16 bytes, and must not overlap in one run.
  */
 #ifndef POCKETTUNE_ENGINE_H
 #define POCKETTUNE_ENGINE_H
@@ -67,38 +69,38 @@ typedef struct {
 
 /* A caller's memory. An input's is only read. */
 typedef struct {
-  void *data;
+  void* data;
   size_t bytes;
 } pockettune_buffer;
 
 /* POCKETTUNE_ENGINE_ABI of the library. */
 POCKETTUNE_API int pockettune_engine_abi(void);
 /* The runtime's version, like "1.5.1". */
-POCKETTUNE_API const char *pockettune_engine_version(void);
+POCKETTUNE_API const char* pockettune_engine_version(void);
 /* What the last failed call on this thread says; valid until the next call on it. */
-POCKETTUNE_API const char *pockettune_engine_error(void);
+POCKETTUNE_API const char* pockettune_engine_error(void);
 /* Threads that operators may use, 1 to 64. Call it before a method is loaded. */
 POCKETTUNE_API int pockettune_engine_set_threads(int threads);
 
-POCKETTUNE_API int pockettune_program_open(const char *path, pockettune_program **program);
-POCKETTUNE_API void pockettune_program_close(pockettune_program *program);
+POCKETTUNE_API int pockettune_program_open(const char* path, pockettune_program** program);
+POCKETTUNE_API void pockettune_program_close(pockettune_program* program);
 
-POCKETTUNE_API int pockettune_method_load(pockettune_program *program, const char *name,
-                                          pockettune_method **method);
-POCKETTUNE_API void pockettune_method_free(pockettune_method *method);
+POCKETTUNE_API int pockettune_method_load(pockettune_program* program, const char* name,
+                                          pockettune_method** method);
+POCKETTUNE_API void pockettune_method_free(pockettune_method* method);
 
-POCKETTUNE_API int pockettune_method_input_count(const pockettune_method *method, size_t *count);
-POCKETTUNE_API int pockettune_method_output_count(const pockettune_method *method, size_t *count);
-POCKETTUNE_API int pockettune_method_input(const pockettune_method *method, size_t index,
-                                           pockettune_tensor *tensor);
-POCKETTUNE_API int pockettune_method_output(const pockettune_method *method, size_t index,
-                                            pockettune_tensor *tensor);
+POCKETTUNE_API int pockettune_method_input_count(const pockettune_method* method, size_t* count);
+POCKETTUNE_API int pockettune_method_output_count(const pockettune_method* method, size_t* count);
+POCKETTUNE_API int pockettune_method_input(const pockettune_method* method, size_t index,
+                                           pockettune_tensor* tensor);
+POCKETTUNE_API int pockettune_method_output(const pockettune_method* method, size_t index,
+                                            pockettune_tensor* tensor);
 /* Bytes of the planned arena (activations), without delegates' workspaces. */
-POCKETTUNE_API int pockettune_method_arena_bytes(const pockettune_method *method, size_t *bytes);
+POCKETTUNE_API int pockettune_method_arena_bytes(const pockettune_method* method, size_t* bytes);
 
 /* Runs once: inputs and outputs in the method's order, every one of exactly its tensor's size. */
-POCKETTUNE_API int pockettune_method_run(pockettune_method *method, const pockettune_buffer *inputs,
-                                         size_t input_count, const pockettune_buffer *outputs,
+POCKETTUNE_API int pockettune_method_run(pockettune_method* method, const pockettune_buffer* inputs,
+                                         size_t input_count, const pockettune_buffer* outputs,
                                          size_t output_count);
 
 #ifdef __cplusplus

@@ -8,12 +8,12 @@
 namespace pockettune {
 namespace {
 
-[[noreturn]] void usage(const std::string &why) {
+[[noreturn]] void usage(const std::string& why) {
   throw Failure(code::usage, why + ": see pockettune-run --help");
 }
 
 template <class Number>
-std::optional<Number> parse(const std::string &text) {
+std::optional<Number> parse(const std::string& text) {
   Number value{};
   const auto result = std::from_chars(text.data(), text.data() + text.size(), value);
   if (result.ec != std::errc() || result.ptr != text.data() + text.size()) return std::nullopt;
@@ -21,18 +21,18 @@ std::optional<Number> parse(const std::string &text) {
 }
 
 template <class Number>
-Number in_range(std::string_view name, const std::string &text, Number low, Number high) {
+Number in_range(std::string_view name, const std::string& text, Number low, Number high) {
   const std::optional<Number> value = parse<Number>(text);
   if (!value || !(*value >= low && *value <= high)) {
-    usage("--" + std::string(name) + " is '" + text + "', not a number from " + Json(low).dump() + " to " +
-          Json(high).dump());
+    usage("--" + std::string(name) + " is '" + text + "', not a number from " + Json(low).dump() +
+          " to " + Json(high).dump());
   }
   return *value;
 }
 
 }  // namespace
 
-Arguments::Arguments(std::span<char *> words, std::initializer_list<std::string_view> allowed) {
+Arguments::Arguments(std::span<char*> words, std::initializer_list<std::string_view> allowed) {
   for (size_t i = 0; i < words.size(); i += 2) {
     const std::string_view word = words[i];
     if (!word.starts_with("--")) usage("'" + std::string(word) + "' is no option");
@@ -45,13 +45,13 @@ Arguments::Arguments(std::span<char *> words, std::initializer_list<std::string_
   }
 }
 
-const std::string *Arguments::find(std::string_view name) const {
+const std::string* Arguments::find(std::string_view name) const {
   const auto found = values_.find(name);
   return found == values_.end() ? nullptr : &found->second;
 }
 
 std::string Arguments::text(std::string_view name) const {
-  const std::string *value = find(name);
+  const std::string* value = find(name);
   if (!value || value->empty()) usage("--" + std::string(name) + " is missing");
   return *value;
 }
@@ -63,19 +63,19 @@ std::optional<Path> Arguments::optional_path(std::string_view name) const {
 }
 
 std::optional<int64_t> Arguments::whole(std::string_view name, int64_t low, int64_t high) const {
-  const std::string *value = find(name);
+  const std::string* value = find(name);
   if (!value) return std::nullopt;
   return in_range<int64_t>(name, *value, low, high);
 }
 
 std::optional<double> Arguments::real(std::string_view name, double low, double high) const {
-  const std::string *value = find(name);
+  const std::string* value = find(name);
   if (!value) return std::nullopt;
   return in_range<double>(name, *value, low, high);
 }
 
 uint64_t Arguments::seed() const {
-  const std::string *value = find("seed");
+  const std::string* value = find("seed");
   if (!value) return 0;
   const std::optional<uint64_t> seed = parse<uint64_t>(*value);
   if (!seed) usage("--seed is '" + *value + "', not a whole number from 0 to 2^64 - 1");

@@ -15,7 +15,7 @@ namespace pockettune {
 class Arguments {
  public:
   /// Raises usage for an option outside `allowed`, one without a value, or one given twice.
-  Arguments(std::span<char *> words, std::initializer_list<std::string_view> allowed);
+  Arguments(std::span<char*> words, std::initializer_list<std::string_view> allowed);
 
   /// Raises usage when it was not given.
   Path path(std::string_view name) const;
@@ -27,7 +27,7 @@ class Arguments {
   int threads() const;
 
  private:
-  const std::string *find(std::string_view name) const;
+  const std::string* find(std::string_view name) const;
   std::map<std::string, std::string, std::less<>> values_;
 };
 

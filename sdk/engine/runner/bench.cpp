@@ -11,10 +11,10 @@
 namespace pockettune {
 namespace {
 
-double hyper_value(const Manifest &manifest, const std::string &name) {
+double hyper_value(const Manifest& manifest, const std::string& name) {
   const Generation generation = manifest.generation.value_or(Generation{});
   if (name == "timestep") return static_cast<double>(generation.train_timesteps / 2);
-  for (const Numbers *numbers : {&manifest.training.hyper, &generation.hyper}) {
+  for (const Numbers* numbers : {&manifest.training.hyper, &generation.hyper}) {
     const auto value = numbers->find(name);
     if (value != numbers->end()) return value->second;
   }
@@ -22,7 +22,7 @@ double hyper_value(const Manifest &manifest, const std::string &name) {
 }
 
 /// Values that a program would see: caches stay zero, the rest is drawn from its place in the list.
-Buffer example(const Bundle &bundle, const Argument &argument, uint64_t seed, uint64_t position) {
+Buffer example(const Bundle& bundle, const Argument& argument, uint64_t seed, uint64_t position) {
   Buffer buffer(argument.bytes());
   const RandomKey key{seed, argument.stream, position};
   switch (argument.binding.kind) {
@@ -40,9 +40,9 @@ Buffer example(const Bundle &bundle, const Argument &argument, uint64_t seed, ui
     case BindingKind::hyper: {
       const double value = hyper_value(bundle.manifest(), argument.binding.name);
       if (argument.dtype == DType::float32) {
-        for (float &element : buffer.as<float>()) element = static_cast<float>(value);
+        for (float& element : buffer.as<float>()) element = static_cast<float>(value);
       } else {
-        for (int64_t &element : buffer.as<int64_t>()) element = static_cast<int64_t>(value);
+        for (int64_t& element : buffer.as<int64_t>()) element = static_cast<int64_t>(value);
       }
       break;
     }
@@ -50,7 +50,7 @@ Buffer example(const Bundle &bundle, const Argument &argument, uint64_t seed, ui
       if (argument.dtype == DType::float32) {
         random_uniform(key, buffer.as<float>());
       } else if (argument.dtype == DType::int64) {
-        const std::vector<int64_t> &ids = bundle.manifest().unconditional_ids;
+        const std::vector<int64_t>& ids = bundle.manifest().unconditional_ids;
         std::span<int64_t> elements = buffer.as<int64_t>();
         std::copy_n(ids.begin(), std::min(ids.size(), elements.size()), elements.begin());
       }
@@ -63,7 +63,7 @@ Buffer example(const Bundle &bundle, const Argument &argument, uint64_t seed, ui
 
 }  // namespace
 
-void bench(std::span<char *> words) {
+void bench(std::span<char*> words) {
   const Arguments arguments(words, {"bundle", "program", "repeats", "warmup", "seed", "threads"});
   const int64_t repeats = arguments.whole("repeats", 1, 1'000'000).value_or(5);
   const int64_t warmup = arguments.whole("warmup", 0, 1'000'000).value_or(1);
@@ -72,18 +72,18 @@ void bench(std::span<char *> words) {
   MemorySampler memory;
   const Bundle bundle(arguments.path("bundle"));
   start_engine(bundle, threads);
-  const Program &program = bundle.program(name);
+  const Program& program = bundle.program(name);
   Session session(bundle, program);
 
   std::vector<Buffer> buffers;
   std::vector<pockettune_buffer> inputs;
   std::vector<pockettune_buffer> outputs;
   buffers.reserve(program.inputs.size() + program.outputs.size());
-  for (const Argument &input : program.inputs) {
+  for (const Argument& input : program.inputs) {
     buffers.push_back(example(bundle, input, arguments.seed(), buffers.size()));
     inputs.push_back(engine_buffer(buffers.back().bytes()));
   }
-  for (const Argument &output : program.outputs) {
+  for (const Argument& output : program.outputs) {
     buffers.emplace_back(output.bytes());
     outputs.push_back(engine_buffer(buffers.back().bytes()));
   }

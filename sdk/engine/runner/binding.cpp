@@ -14,20 +14,21 @@ constexpr std::array<std::pair<std::string_view, BindingKind>, 4> whole{
      {"random.integer", BindingKind::random_integer},
      {"loss", BindingKind::loss}}};
 
-constexpr std::array<std::pair<std::string_view, BindingKind>, 6> prefixes{{{"batch.", BindingKind::batch},
-                                                                            {"state.", BindingKind::state},
-                                                                            {"cache.", BindingKind::cache},
-                                                                            {"hyper.", BindingKind::hyper},
-                                                                            {"metric.", BindingKind::metric},
-                                                                            {"output.", BindingKind::output}}};
+constexpr std::array<std::pair<std::string_view, BindingKind>, 6> prefixes{
+    {{"batch.", BindingKind::batch},
+     {"state.", BindingKind::state},
+     {"cache.", BindingKind::cache},
+     {"hyper.", BindingKind::hyper},
+     {"metric.", BindingKind::metric},
+     {"output.", BindingKind::output}}};
 
 }  // namespace
 
 std::optional<Binding> parse_binding(std::string_view text) {
-  for (const auto &[name, kind] : whole) {
+  for (const auto& [name, kind] : whole) {
     if (text == name) return Binding{kind, ""};
   }
-  for (const auto &[prefix, kind] : prefixes) {
+  for (const auto& [prefix, kind] : prefixes) {
     if (text.starts_with(prefix) && text.size() > prefix.size()) {
       return Binding{kind, std::string(text.substr(prefix.size()))};
     }

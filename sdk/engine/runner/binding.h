@@ -9,7 +9,18 @@
 
 namespace pockettune {
 
-enum class BindingKind { batch, state, cache, random_normal, random_uniform, random_integer, hyper, loss, metric, output };
+enum class BindingKind {
+  batch,
+  state,
+  cache,
+  random_normal,
+  random_uniform,
+  random_integer,
+  hyper,
+  loss,
+  metric,
+  output
+};
 
 struct Binding {
   BindingKind kind;

@@ -7,17 +7,19 @@ namespace pockettune {
 
 class Bundle {
  public:
-  /// Opens and verifies every byte. Raises bundle_not_found, bundle_manifest_invalid, bundle_format_unsupported,
-  /// bundle_path_invalid, bundle_corrupt, safetensors_invalid, tensor_mismatch, io_failed.
-  explicit Bundle(const Path &folder);
+  /// Opens and verifies every byte. Raises bundle_not_found, bundle_manifest_invalid,
+  /// bundle_format_unsupported, bundle_path_invalid, bundle_corrupt, safetensors_invalid,
+  /// tensor_mismatch, io_failed.
+  explicit Bundle(const Path& folder);
 
-  const Manifest &manifest() const { return manifest_; }
+  const Manifest& manifest() const { return manifest_; }
   /// Only for bundles that make pictures; the commands ask first.
-  const Generation &generation() const { return manifest_.generation.value(); }
-  Path path(const std::string &file) const { return folder_ / file; }
+  const Generation& generation() const { return manifest_.generation.value(); }
+  Path path(const std::string& file) const { return folder_ / file; }
   /// The program of that name; raises program_missing.
-  const Program &program(const std::string &name) const;
-  /// Raises engine_version_mismatch unless the programs were made for this runtime version (the parts before any '+').
+  const Program& program(const std::string& name) const;
+  /// Raises engine_version_mismatch unless the programs were made for this runtime version (the
+  /// parts before any '+').
   void check_engine(std::string_view runtime_version) const;
 
  private:

@@ -11,44 +11,50 @@ constexpr std::string_view digest_key = "sha256";
 
 }  // namespace
 
-void MemoryCache::read(const std::string &cache, uint64_t item, std::span<std::byte> stored) const {
+void MemoryCache::read(const std::string& cache, uint64_t item, std::span<std::byte> stored) const {
   const auto values = values_.find(cache);
   if (values == values_.end() || !values->second.contains(item)) {
-    throw Failure(code::bundle_manifest_invalid, "no program of the bundle fills the cache '" + cache +
-                                                     "' before it is needed: export the bundle again");
+    throw Failure(code::bundle_manifest_invalid,
+                  "no program of the bundle fills the cache '" + cache +
+                      "' before it is needed: export the bundle again");
   }
-  const std::vector<std::byte> &value = values->second.at(item);
+  const std::vector<std::byte>& value = values->second.at(item);
   if (value.size() != stored.size()) throw std::logic_error("a cache value changed its size");
   std::copy(value.begin(), value.end(), stored.begin());
 }
 
-void MemoryCache::write(const std::string &cache, uint64_t item, std::span<const std::byte> stored) {
+void MemoryCache::write(const std::string& cache, uint64_t item,
+                        std::span<const std::byte> stored) {
   values_[cache][item].assign(stored.begin(), stored.end());
 }
 
-void check_identity(const Metadata &found, const Metadata &wanted, const Path &path) {
-  for (const auto &[key, value] : wanted) {
+void check_identity(const Metadata& found, const Metadata& wanted, const Path& path) {
+  for (const auto& [key, value] : wanted) {
     const auto entry = found.find(key);
     const std::string other = entry == found.end() ? "none" : entry->second;
     if (other == value) continue;
-    throw Failure(code::state_mismatch, "'" + path.string() + "' is of a run with another " + key + " (" + other +
-                                            ", now " + value + "): use the same settings, or another --out folder");
+    throw Failure(code::state_mismatch, "'" + path.string() + "' is of a run with another " + key +
+                                            " (" + other + ", now " + value +
+                                            "): use the same settings, or another --out folder");
   }
 }
 
-CacheFile::CacheFile(const Path &path, const Manifest &manifest, const std::vector<std::string> &caches,
-                     const ItemCounts &counts, const Metadata &identity)
+CacheFile::CacheFile(const Path& path, const Manifest& manifest,
+                     const std::vector<std::string>& caches, const ItemCounts& counts,
+                     const Metadata& identity)
     : path_(path), identity_(identity) {
-  for (const std::string &name : caches) {
-    const Cache &cache = manifest.caches.at(name);
+  for (const std::string& name : caches) {
+    const Cache& cache = manifest.caches.at(name);
     const uint64_t items = counts.at(cache.scope);
     Shape shape{static_cast<int64_t>(items)};
     shape.insert(shape.end(), cache.shape.begin(), cache.shape.end());
     uint64_t bytes = 0;
     if (__builtin_mul_overflow(items, cache.stored_bytes(), &bytes) || bytes > uint64_t{1} << 42) {
-      throw Failure(code::config_invalid, "the cache '" + name + "' would be too large: use fewer samples");
+      throw Failure(code::config_invalid,
+                    "the cache '" + name + "' would be too large: use fewer samples");
     }
-    entries_.emplace(name, SafetensorsEntry{name, cache.stored, shape, data_bytes_, data_bytes_ + bytes});
+    entries_.emplace(name,
+                     SafetensorsEntry{name, cache.stored, shape, data_bytes_, data_bytes_ + bytes});
     data_bytes_ += bytes;
   }
   if (open_complete()) return;
@@ -63,25 +69,25 @@ bool CacheFile::open_complete() {
   if (!std::filesystem::exists(path_)) return false;
   try {
     auto file = std::make_unique<SafetensorsFile>(path_);
-    const Metadata &metadata = file->metadata();
+    const Metadata& metadata = file->metadata();
     const auto digest = metadata.find(std::string(digest_key));
     if (digest == metadata.end() || digest->second != file->data_sha256()) return false;
     check_identity(metadata, identity_, path_);
-    for (const auto &[name, entry] : entries_) file->require(name, entry.dtype, entry.shape);
+    for (const auto& [name, entry] : entries_) file->require(name, entry.dtype, entry.shape);
     complete_ = std::move(file);
     return true;
-  } catch (const Failure &failure) {
+  } catch (const Failure& failure) {
     // A damaged cache is made again: the same values come out.
     if (failure.code().name == code::safetensors_invalid.name) return false;
     throw;
   }
 }
 
-std::string CacheFile::header(const std::string &digest) const {
+std::string CacheFile::header(const std::string& digest) const {
   Metadata metadata = identity_;
   metadata[std::string(digest_key)] = digest;
   std::vector<SafetensorsEntry> entries;
-  for (const auto &[name, entry] : entries_) entries.push_back(entry);
+  for (const auto& [name, entry] : entries_) entries.push_back(entry);
   return safetensors_header(entries, metadata);
 }
 
@@ -89,7 +95,8 @@ void CacheFile::finish() {
   Sha256 hash;
   std::vector<std::byte> bytes(size_t{1} << 18);
   for (uint64_t at = 0; at < data_bytes_;) {
-    const std::span part = std::span(bytes).first(std::min<uint64_t>(bytes.size(), data_bytes_ - at));
+    const std::span part =
+        std::span(bytes).first(std::min<uint64_t>(bytes.size(), data_bytes_ - at));
     growing_->read_at(data_begin_ + at, part);
     hash.update(part);
     at += part.size();
@@ -100,25 +107,25 @@ void CacheFile::finish() {
   complete_ = std::make_unique<SafetensorsFile>(path_);
 }
 
-uint64_t CacheFile::offset_of(const std::string &cache, uint64_t item, size_t bytes) const {
+uint64_t CacheFile::offset_of(const std::string& cache, uint64_t item, size_t bytes) const {
   const auto found = entries_.find(cache);
   if (found == entries_.end()) {
-    throw Failure(code::bundle_manifest_invalid, "no program in preparation fills the cache '" + cache +
-                                                     "': export the bundle again");
+    throw Failure(code::bundle_manifest_invalid, "no program in preparation fills the cache '" +
+                                                     cache + "': export the bundle again");
   }
-  const SafetensorsEntry &entry = found->second;
+  const SafetensorsEntry& entry = found->second;
   const uint64_t offset = entry.begin + item * bytes;
   if (offset + bytes > entry.end) throw std::out_of_range("an item past the cache's end");
   return offset;
 }
 
-void CacheFile::read(const std::string &cache, uint64_t item, std::span<std::byte> stored) const {
+void CacheFile::read(const std::string& cache, uint64_t item, std::span<std::byte> stored) const {
   const uint64_t offset = offset_of(cache, item, stored.size());
   if (growing_) return growing_->read_at(data_begin_ + offset, stored);
   complete_->read(*complete_->find(cache), stored, offset - entries_.at(cache).begin);
 }
 
-void CacheFile::write(const std::string &cache, uint64_t item, std::span<const std::byte> stored) {
+void CacheFile::write(const std::string& cache, uint64_t item, std::span<const std::byte> stored) {
   growing_->write_at(data_begin_ + offset_of(cache, item, stored.size()), stored);
 }
 

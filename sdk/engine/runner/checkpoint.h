@@ -1,4 +1,5 @@
-// Saved training states: written whole or not at all, and found again (spec/runner.md, personalize 3).
+// Saved training states: written whole or not at all, and found again (spec/runner.md, personalize
+// 3).
 #pragma once
 #include "state.h"
 
@@ -8,20 +9,20 @@ namespace pockettune {
 class Checkpoints {
  public:
   /// `identity` is everything that the result depends on; `losses` has a place for every step.
-  Checkpoints(const Bundle &bundle, const Path &work, Metadata identity);
+  Checkpoints(const Bundle& bundle, const Path& work, Metadata identity);
 
   /// Writes the state after `step` steps, reads it back, then removes older ones.
-  void save(const State &state, std::span<const float> losses, int64_t step) const;
-  /// Loads the newest whole state into `state` and `losses`; gives its step, 0 when there is none. Damaged files are
-  /// passed over, since training again gives the same bytes. Raises state_mismatch for one of another run,
-  /// tensor_mismatch for one with other tensors.
-  int64_t load(State &state, std::span<float> losses) const;
+  void save(const State& state, std::span<const float> losses, int64_t step) const;
+  /// Loads the newest whole state into `state` and `losses`; gives its step, 0 when there is none.
+  /// Damaged files are passed over, since training again gives the same bytes. Raises
+  /// state_mismatch for one of another run, tensor_mismatch for one with other tensors.
+  int64_t load(State& state, std::span<float> losses) const;
 
  private:
   std::vector<std::pair<int64_t, Path>> files() const;
   Path path(int64_t step) const;
 
-  const Bundle &bundle_;
+  const Bundle& bundle_;
   Path work_;
   Metadata identity_;
 };

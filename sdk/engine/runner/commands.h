@@ -4,10 +4,10 @@
 
 namespace pockettune {
 
-void verify(std::span<char *> words);
-void personalize(std::span<char *> words);
-void generate(std::span<char *> words);
-void bench(std::span<char *> words);
-void run_program(std::span<char *> words);
+void verify(std::span<char*> words);
+void personalize(std::span<char*> words);
+void generate(std::span<char*> words);
+void bench(std::span<char*> words);
+void run_program(std::span<char*> words);
 
 }  // namespace pockettune

@@ -7,9 +7,10 @@
 namespace pockettune {
 namespace {
 
-void draw_first_latents(const Bundle &bundle, uint64_t seed, uint64_t picture, MemoryCache &caches) {
-  const std::string &name = picture_cache(bundle);
-  const Cache &cache = bundle.manifest().caches.at(name);
+void draw_first_latents(const Bundle& bundle, uint64_t seed, uint64_t picture,
+                        MemoryCache& caches) {
+  const std::string& name = picture_cache(bundle);
+  const Cache& cache = bundle.manifest().caches.at(name);
   Buffer noise(cache.bytes());
   random_normal({seed, *cache.initial_stream, picture}, noise.as<float>());
   Buffer stored(cache.stored_bytes());
@@ -19,12 +20,13 @@ void draw_first_latents(const Bundle &bundle, uint64_t seed, uint64_t picture, M
 
 }  // namespace
 
-const std::string &picture_cache(const Bundle &bundle) {
-  const std::string *found = nullptr;
-  for (const Argument &output : bundle.program(bundle.generation().step_program).outputs) {
+const std::string& picture_cache(const Bundle& bundle) {
+  const std::string* found = nullptr;
+  for (const Argument& output : bundle.program(bundle.generation().step_program).outputs) {
     if (output.binding.kind != BindingKind::cache) continue;
-    const Cache &cache = bundle.manifest().caches.at(output.binding.name);
-    if (found || cache.scope != Scope::picture || !cache.initial_stream || cache.dtype != DType::float32) {
+    const Cache& cache = bundle.manifest().caches.at(output.binding.name);
+    if (found || cache.scope != Scope::picture || !cache.initial_stream ||
+        cache.dtype != DType::float32) {
       found = nullptr;
       break;
     }
@@ -32,16 +34,17 @@ const std::string &picture_cache(const Bundle &bundle) {
   }
   if (!found) {
     throw Failure(code::bundle_manifest_invalid,
-                  "the generation step must update one float32 cache of scope picture that begins as random.normal: "
+                  "the generation step must update one float32 cache of scope picture that begins "
+                  "as random.normal: "
                   "export the bundle again");
   }
   return *found;
 }
 
-std::vector<double> denoise_pictures(const Bundle &bundle, const DenoiseSettings &settings, const Batch &batch,
-                                     const std::vector<uint64_t> &prompts, State &state, MemoryCache &caches,
-                                     const OnDenoise &on_step) {
-  const Generation &generation = bundle.generation();
+std::vector<double> denoise_pictures(const Bundle& bundle, const DenoiseSettings& settings,
+                                     const Batch& batch, const std::vector<uint64_t>& prompts,
+                                     State& state, MemoryCache& caches, const OnDenoise& on_step) {
+  const Generation& generation = bundle.generation();
   const Feed feed{settings.seed, settings.hyper, batch, state, caches};
   const uint64_t unconditional = batch.prompts.size() - 1;
   {
@@ -51,8 +54,8 @@ std::vector<double> denoise_pictures(const Bundle &bundle, const DenoiseSettings
     for (const uint64_t prompt : needed) encoder.run({.prompt = prompt});
   }
   Executor step(bundle, bundle.program(generation.step_program), feed);
-  const std::vector<Timestep> timesteps =
-      sampler_timesteps(generation.spacing, generation.train_timesteps, settings.steps, generation.steps_offset);
+  const std::vector<Timestep> timesteps = sampler_timesteps(
+      generation.spacing, generation.train_timesteps, settings.steps, generation.steps_offset);
   std::vector<double> seconds;
   for (uint64_t picture = 0; picture < prompts.size(); picture++) {
     draw_first_latents(bundle, settings.seed, picture, caches);

@@ -19,7 +19,7 @@ constexpr std::array<Entry, 6> entries{{{"float32", "F32", 4},
                                         {"uint8", "U8", 1},
                                         {"int8", "I8", 1}}};
 
-const Entry &entry(DType dtype) { return entries[static_cast<size_t>(dtype)]; }
+const Entry& entry(DType dtype) { return entries[static_cast<size_t>(dtype)]; }
 
 }  // namespace
 
@@ -41,7 +41,7 @@ std::optional<DType> dtype_named_in_safetensors(std::string_view name) {
   return std::nullopt;
 }
 
-std::optional<uint64_t> element_count(const Shape &shape) {
+std::optional<uint64_t> element_count(const Shape& shape) {
   constexpr uint64_t limit = uint64_t{1} << 62;
   uint64_t count = 1;
   for (const int64_t size : shape) {
@@ -52,7 +52,7 @@ std::optional<uint64_t> element_count(const Shape &shape) {
   return count;
 }
 
-std::string to_string(const Shape &shape) {
+std::string to_string(const Shape& shape) {
   std::string text = "[";
   for (size_t i = 0; i < shape.size(); i++) text += (i ? "," : "") + std::to_string(shape[i]);
   return text + "]";
@@ -62,9 +62,10 @@ uint16_t to_half(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
   const auto sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
   const uint32_t magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);   // NaN
-  if (magnitude >= 0x47800000) return static_cast<uint16_t>(sign | 0x7c00);  // 65536 and up: infinity
-  if (magnitude < 0x33000000) return sign;                                   // below half the least subnormal
+  if (magnitude > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);  // NaN
+  if (magnitude >= 0x47800000)
+    return static_cast<uint16_t>(sign | 0x7c00);  // 65536 and up: infinity
+  if (magnitude < 0x33000000) return sign;        // below half the least subnormal
   const int exponent = static_cast<int>(magnitude >> 23) - 127;
   const uint32_t mantissa = (magnitude & 0x7fffff) | 0x800000;
   // Bits that fall away: 13 for a normal half, more for a subnormal one.
@@ -88,7 +89,8 @@ float from_half(uint16_t half) {
   return sign ? -value : value;
 }
 
-void convert(std::span<const std::byte> from, DType from_type, std::span<std::byte> to, DType to_type) {
+void convert(std::span<const std::byte> from, DType from_type, std::span<std::byte> to,
+             DType to_type) {
   const size_t count = from.size() / size_of(from_type);
   if (count != to.size() / size_of(to_type)) throw std::invalid_argument("sizes differ");
   if (from_type == to_type) {

@@ -26,9 +26,9 @@ std::optional<DType> dtype_named_in_safetensors(std::string_view name);
 using Shape = std::vector<int64_t>;
 
 /// Elements of a shape, or nothing when a dimension is negative or the product does not fit 2^62.
-std::optional<uint64_t> element_count(const Shape &shape);
+std::optional<uint64_t> element_count(const Shape& shape);
 /// Like "[1,3,64,64]".
-std::string to_string(const Shape &shape);
+std::string to_string(const Shape& shape);
 
 /// Memory that an engine accepts: 64-byte aligned, zeroed, of a fixed size.
 class Buffer {
@@ -36,7 +36,7 @@ class Buffer {
   Buffer() = default;
   explicit Buffer(size_t bytes) : bytes_(bytes) {
     const size_t rounded = (bytes + 63) / 64 * 64;
-    data_.reset(static_cast<std::byte *>(std::aligned_alloc(64, rounded ? rounded : 64)));
+    data_.reset(static_cast<std::byte*>(std::aligned_alloc(64, rounded ? rounded : 64)));
     if (!data_) throw std::bad_alloc();
     std::memset(data_.get(), 0, rounded);
   }
@@ -45,16 +45,16 @@ class Buffer {
   size_t size() const { return bytes_; }
   template <class Element>
   std::span<Element> as() {
-    return {reinterpret_cast<Element *>(data_.get()), bytes_ / sizeof(Element)};
+    return {reinterpret_cast<Element*>(data_.get()), bytes_ / sizeof(Element)};
   }
   template <class Element>
   std::span<const Element> as() const {
-    return {reinterpret_cast<const Element *>(data_.get()), bytes_ / sizeof(Element)};
+    return {reinterpret_cast<const Element*>(data_.get()), bytes_ / sizeof(Element)};
   }
 
  private:
   struct Free {
-    void operator()(std::byte *pointer) const { std::free(pointer); }
+    void operator()(std::byte* pointer) const { std::free(pointer); }
   };
   std::unique_ptr<std::byte, Free> data_;
   size_t bytes_ = 0;
@@ -66,6 +66,7 @@ float from_half(uint16_t half);
 
 /// Copies `from` to `to` and converts between float32 and float16; equal types are copied. Raises
 /// std::invalid_argument for any other pair.
-void convert(std::span<const std::byte> from, DType from_type, std::span<std::byte> to, DType to_type);
+void convert(std::span<const std::byte> from, DType from_type, std::span<std::byte> to,
+             DType to_type);
 
 }  // namespace pockettune

@@ -8,17 +8,20 @@
 namespace pockettune {
 namespace {
 
-[[noreturn]] void no_source(const Program &program, const Argument &argument, const std::string &why) {
-  throw Failure(code::bundle_manifest_invalid,
-                "program '" + program.name + "' has '" + argument.name + "': " + why + "; export the bundle again");
+[[noreturn]] void no_source(const Program& program, const Argument& argument,
+                            const std::string& why) {
+  throw Failure(code::bundle_manifest_invalid, "program '" + program.name + "' has '" +
+                                                   argument.name + "': " + why +
+                                                   "; export the bundle again");
 }
 
 /// Fills a number's shape with it, in the input's type.
-void fill_number(Buffer &buffer, DType dtype, double value) {
+void fill_number(Buffer& buffer, DType dtype, double value) {
   if (dtype == DType::float32) {
-    for (float &element : buffer.as<float>()) element = static_cast<float>(value);
+    for (float& element : buffer.as<float>()) element = static_cast<float>(value);
   } else {
-    for (int64_t &element : buffer.as<int64_t>()) element = static_cast<int64_t>(std::llround(value));
+    for (int64_t& element : buffer.as<int64_t>())
+      element = static_cast<int64_t>(std::llround(value));
   }
 }
 
@@ -38,7 +41,7 @@ uint64_t Item::index(Scope scope) const {
   throw std::logic_error("a scope without an index");
 }
 
-Executor::Executor(const Bundle &bundle, const Program &program, const Feed &feed)
+Executor::Executor(const Bundle& bundle, const Program& program, const Feed& feed)
     : bundle_(bundle),
       program_(program),
       feed_(feed),
@@ -46,13 +49,14 @@ Executor::Executor(const Bundle &bundle, const Program &program, const Feed &fee
       inputs_(make_slots(bundle, program.inputs)),
       outputs_(make_slots(bundle, program.outputs)) {}
 
-std::vector<Executor::Slot> Executor::make_slots(const Bundle &bundle, const std::vector<Argument> &arguments) {
+std::vector<Executor::Slot> Executor::make_slots(const Bundle& bundle,
+                                                 const std::vector<Argument>& arguments) {
   std::vector<Slot> slots;
-  for (const Argument &argument : arguments) {
+  for (const Argument& argument : arguments) {
     Slot slot{&argument, {}, {}};
     if (argument.binding.kind != BindingKind::state) slot.value = Buffer(argument.bytes());
     if (argument.binding.kind == BindingKind::cache) {
-      const Cache &cache = bundle.manifest().caches.at(argument.binding.name);
+      const Cache& cache = bundle.manifest().caches.at(argument.binding.name);
       if (cache.stored != cache.dtype) slot.stored = Buffer(cache.stored_bytes());
     }
     slots.push_back(std::move(slot));
@@ -60,27 +64,29 @@ std::vector<Executor::Slot> Executor::make_slots(const Bundle &bundle, const std
   return slots;
 }
 
-void Executor::fill_batch(Slot &slot, const Item &item) {
-  const Argument &argument = *slot.argument;
-  const std::string &name = argument.binding.name;
+void Executor::fill_batch(Slot& slot, const Item& item) {
+  const Argument& argument = *slot.argument;
+  const std::string& name = argument.binding.name;
   if (name == "input_ids" && argument.dtype == DType::int64) {
-    const std::vector<int64_t> &ids = feed_.batch.prompts.at(item.prompt);
-    if (ids.size() * sizeof(int64_t) != slot.value.size()) no_source(program_, argument, "it takes prompts of another length");
+    const std::vector<int64_t>& ids = feed_.batch.prompts.at(item.prompt);
+    if (ids.size() * sizeof(int64_t) != slot.value.size())
+      no_source(program_, argument, "it takes prompts of another length");
     std::copy(ids.begin(), ids.end(), slot.value.as<int64_t>().begin());
   } else if (name == "weight" && argument.dtype == DType::float32) {
     fill_number(slot.value, argument.dtype, item.weight);
   } else if (name == "pixels" && argument.dtype == DType::float32 && feed_.batch.photos) {
-    const SafetensorsEntry &pixels = *feed_.batch.photos->find("pixels");
+    const SafetensorsEntry& pixels = *feed_.batch.photos->find("pixels");
     feed_.batch.photos->read(pixels, slot.value.bytes(), item.photo * slot.value.size());
   } else {
     no_source(program_, argument, "nothing is known about batch." + name);
   }
 }
 
-void Executor::fill_hyper(Slot &slot, const Item &item) {
-  const Argument &argument = *slot.argument;
-  const std::string &name = argument.binding.name;
-  if (name == "timestep") return fill_number(slot.value, argument.dtype, static_cast<double>(item.timestep.now));
+void Executor::fill_hyper(Slot& slot, const Item& item) {
+  const Argument& argument = *slot.argument;
+  const std::string& name = argument.binding.name;
+  if (name == "timestep")
+    return fill_number(slot.value, argument.dtype, static_cast<double>(item.timestep.now));
   if (name == "previous_timestep") {
     return fill_number(slot.value, argument.dtype, static_cast<double>(item.timestep.previous));
   }
@@ -89,8 +95,8 @@ void Executor::fill_hyper(Slot &slot, const Item &item) {
   fill_number(slot.value, argument.dtype, value->second);
 }
 
-void Executor::fill(Slot &slot, const Item &item) {
-  const Argument &argument = *slot.argument;
+void Executor::fill(Slot& slot, const Item& item) {
+  const Argument& argument = *slot.argument;
   const RandomKey key{feed_.seed, argument.stream, item.index(argument.index)};
   switch (argument.binding.kind) {
     case BindingKind::batch:
@@ -104,9 +110,10 @@ void Executor::fill(Slot &slot, const Item &item) {
     case BindingKind::random_integer:
       return random_integer(key, argument.low, argument.high, slot.value.as<int64_t>());
     case BindingKind::cache: {
-      const Cache &cache = bundle_.manifest().caches.at(argument.binding.name);
+      const Cache& cache = bundle_.manifest().caches.at(argument.binding.name);
       const uint64_t index = argument.unconditional ? item.unconditional : item.index(cache.scope);
-      if (slot.stored.size() == 0) return feed_.caches.read(argument.binding.name, index, slot.value.bytes());
+      if (slot.stored.size() == 0)
+        return feed_.caches.read(argument.binding.name, index, slot.value.bytes());
       feed_.caches.read(argument.binding.name, index, slot.stored.bytes());
       return convert(slot.stored.bytes(), cache.stored, slot.value.bytes(), cache.dtype);
     }
@@ -115,44 +122,48 @@ void Executor::fill(Slot &slot, const Item &item) {
   }
 }
 
-void Executor::keep(Slot &slot, const Item &item) {
-  const Binding &binding = slot.argument->binding;
+void Executor::keep(Slot& slot, const Item& item) {
+  const Binding& binding = slot.argument->binding;
   if (binding.kind == BindingKind::state) return feed_.state.swap(binding.name);
   if (binding.kind != BindingKind::cache) return;
-  const Cache &cache = bundle_.manifest().caches.at(binding.name);
+  const Cache& cache = bundle_.manifest().caches.at(binding.name);
   const uint64_t index = item.index(cache.scope);
   if (slot.stored.size() == 0) return feed_.caches.write(binding.name, index, slot.value.bytes());
   convert(slot.value.bytes(), cache.dtype, slot.stored.bytes(), cache.stored);
   feed_.caches.write(binding.name, index, slot.stored.bytes());
 }
 
-void Executor::run(const Item &item) {
+void Executor::run(const Item& item) {
   std::vector<pockettune_buffer> inputs;
   std::vector<pockettune_buffer> outputs;
-  for (Slot &slot : inputs_) {
+  for (Slot& slot : inputs_) {
     fill(slot, item);
-    const Binding &binding = slot.argument->binding;
-    inputs.push_back(engine_buffer(binding.kind == BindingKind::state ? feed_.state.now(binding.name) : slot.value.bytes()));
+    const Binding& binding = slot.argument->binding;
+    inputs.push_back(engine_buffer(
+        binding.kind == BindingKind::state ? feed_.state.now(binding.name) : slot.value.bytes()));
   }
-  for (Slot &slot : outputs_) {
-    const Binding &binding = slot.argument->binding;
-    outputs.push_back(
-        engine_buffer(binding.kind == BindingKind::state ? feed_.state.next(binding.name) : slot.value.bytes()));
+  for (Slot& slot : outputs_) {
+    const Binding& binding = slot.argument->binding;
+    outputs.push_back(engine_buffer(
+        binding.kind == BindingKind::state ? feed_.state.next(binding.name) : slot.value.bytes()));
   }
   session_.run(inputs, outputs);
-  for (Slot &slot : outputs_) keep(slot, item);
+  for (Slot& slot : outputs_) keep(slot, item);
 }
 
-const Executor::Slot &Executor::output_of(BindingKind kind) const {
-  for (const Slot &slot : outputs_) {
+const Executor::Slot& Executor::output_of(BindingKind kind) const {
+  for (const Slot& slot : outputs_) {
     if (slot.argument->binding.kind == kind) return slot;
   }
   throw Failure(code::bundle_manifest_invalid,
-                "program '" + program_.name + "' lacks an output that its task needs: export the bundle again");
+                "program '" + program_.name +
+                    "' lacks an output that its task needs: export the bundle again");
 }
 
 float Executor::loss() const { return output_of(BindingKind::loss).value.as<float>()[0]; }
 
-std::span<const float> Executor::output() const { return output_of(BindingKind::output).value.as<float>(); }
+std::span<const float> Executor::output() const {
+  return output_of(BindingKind::output).value.as<float>();
+}
 
 }  // namespace pockettune

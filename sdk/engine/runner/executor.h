@@ -1,5 +1,5 @@
-// Runs a program by its bindings: finds every input's bytes, and puts every output where it belongs. It knows no
-// method and no model.
+// Runs a program by its bindings: finds every input's bytes, and puts every output where it
+// belongs. It knows no method and no model.
 #pragma once
 #include "cache.h"
 #include "sampler.h"
@@ -24,23 +24,23 @@ struct Item {
 /// The app's data: tokenized prompts, and photos that are read when they are needed.
 struct Batch {
   std::vector<std::vector<int64_t>> prompts;
-  const SafetensorsFile *photos = nullptr;  // with a float32 tensor "pixels" [n, 3, H, W]
+  const SafetensorsFile* photos = nullptr;  // with a float32 tensor "pixels" [n, 3, H, W]
 };
 
 /// What inputs are fed from.
 struct Feed {
   uint64_t seed;
   Numbers hyper;
-  const Batch &batch;
-  State &state;
-  CacheStore &caches;
+  const Batch& batch;
+  State& state;
+  CacheStore& caches;
 };
 
 class Executor {
  public:
-  Executor(const Bundle &bundle, const Program &program, const Feed &feed);
+  Executor(const Bundle& bundle, const Program& program, const Feed& feed);
 
-  void run(const Item &item);
+  void run(const Item& item);
   /// The loss of the last run; raises bundle_manifest_invalid when the program has none.
   float loss() const;
   /// The first output.* of the last run, likewise.
@@ -48,19 +48,19 @@ class Executor {
 
  private:
   struct Slot {
-    const Argument *argument;
+    const Argument* argument;
     Buffer value;   // empty for state tensors, which are used in place
     Buffer stored;  // a cache's value as it is kept, when that is another type
   };
-  static std::vector<Slot> make_slots(const Bundle &bundle, const std::vector<Argument> &arguments);
-  void fill(Slot &slot, const Item &item);
-  void fill_batch(Slot &slot, const Item &item);
-  void fill_hyper(Slot &slot, const Item &item);
-  void keep(Slot &slot, const Item &item);
-  const Slot &output_of(BindingKind kind) const;
+  static std::vector<Slot> make_slots(const Bundle& bundle, const std::vector<Argument>& arguments);
+  void fill(Slot& slot, const Item& item);
+  void fill_batch(Slot& slot, const Item& item);
+  void fill_hyper(Slot& slot, const Item& item);
+  void keep(Slot& slot, const Item& item);
+  const Slot& output_of(BindingKind kind) const;
 
-  const Bundle &bundle_;
-  const Program &program_;
+  const Bundle& bundle_;
+  const Program& program_;
   Feed feed_;
   Session session_;
   std::vector<Slot> inputs_;

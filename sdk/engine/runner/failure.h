@@ -11,9 +11,9 @@ namespace pockettune {
 class Failure : public std::exception {
  public:
   Failure(ErrorCode code, std::string sentence) : code_(code), sentence_(std::move(sentence)) {}
-  const char *what() const noexcept override { return sentence_.c_str(); }
-  const ErrorCode &code() const { return code_; }
-  const std::string &sentence() const { return sentence_; }
+  const char* what() const noexcept override { return sentence_.c_str(); }
+  const ErrorCode& code() const { return code_; }
+  const std::string& sentence() const { return sentence_; }
 
  private:
   ErrorCode code_;

@@ -16,20 +16,21 @@ namespace {
 
 constexpr size_t piece = size_t{1} << 18;
 
-void read_fully(int descriptor, const Path &path, uint64_t offset, std::span<std::byte> into) {
+void read_fully(int descriptor, const Path& path, uint64_t offset, std::span<std::byte> into) {
   while (!into.empty()) {
     const ssize_t got = pread(descriptor, into.data(), into.size(), static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw file_failure("cannot read", path);
     if (got == 0) {
-      throw Failure(code::io_failed, "'" + path.string() + "' ended early: something else changed it");
+      throw Failure(code::io_failed,
+                    "'" + path.string() + "' ended early: something else changed it");
     }
     offset += static_cast<uint64_t>(got);
     into = into.subspan(static_cast<size_t>(got));
   }
 }
 
-void sync_folder(const Path &folder) {
+void sync_folder(const Path& folder) {
   const int descriptor = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) throw file_failure("cannot open", folder);
   // Some file systems cannot sync a folder (EINVAL); there the rename is all that can be done.
@@ -42,19 +43,20 @@ void sync_folder(const Path &folder) {
 
 }  // namespace
 
-Failure file_failure(const std::string &what, const Path &path) {
+Failure file_failure(const std::string& what, const Path& path) {
   const int error = errno;
   const std::string name = "'" + path.string() + "'";
   if (error == ENOSPC || error == EDQUOT || error == EFBIG) {
-    return {code::disk_full, "no room left for " + name + ": free some space and run the same command again"};
+    return {code::disk_full,
+            "no room left for " + name + ": free some space and run the same command again"};
   }
   return {code::io_failed, what + " " + name + ": " + std::strerror(error)};
 }
 
-ReadFile::ReadFile(const Path &path) : path_(path) {
+ReadFile::ReadFile(const Path& path) : path_(path) {
   descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor_ < 0) throw file_failure("cannot open", path);
-  struct stat status {};
+  struct stat status{};
   const bool failed = fstat(descriptor_, &status) != 0;
   if (failed || !S_ISREG(status.st_mode)) {
     close(descriptor_);
@@ -68,8 +70,10 @@ ReadFile::~ReadFile() {
   if (descriptor_ >= 0) close(descriptor_);
 }
 
-ReadFile::ReadFile(ReadFile &&other) noexcept
-    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)), size_(other.size_) {}
+ReadFile::ReadFile(ReadFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      descriptor_(std::exchange(other.descriptor_, -1)),
+      size_(other.size_) {}
 
 void ReadFile::read(uint64_t offset, std::span<std::byte> into) const {
   read_fully(descriptor_, path_, offset, into);
@@ -87,7 +91,8 @@ std::string ReadFile::sha256_from(uint64_t offset) const {
   return hash.hex();
 }
 
-AtomicFile::AtomicFile(const Path &path) : path_(path), temporary_(path.string() + std::string(temporary_ending)) {
+AtomicFile::AtomicFile(const Path& path)
+    : path_(path), temporary_(path.string() + std::string(temporary_ending)) {
   descriptor_ = open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (descriptor_ < 0) throw file_failure("cannot create", temporary_);
 }
@@ -135,13 +140,13 @@ void AtomicFile::commit() {
   sync_folder(path_.has_parent_path() ? path_.parent_path() : Path("."));
 }
 
-void write_file(const Path &path, std::string_view text) {
+void write_file(const Path& path, std::string_view text) {
   AtomicFile file(path);
   file.append(text);
   file.commit();
 }
 
-void make_folder(const Path &path) {
+void make_folder(const Path& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (!std::filesystem::is_directory(path)) {
@@ -150,7 +155,7 @@ void make_folder(const Path &path) {
   }
 }
 
-void remove_file(const Path &path) {
+void remove_file(const Path& path) {
   if (unlink(path.c_str()) != 0 && errno != ENOENT) throw file_failure("cannot remove", path);
 }
 

@@ -14,21 +14,22 @@ namespace pockettune {
 using Path = std::filesystem::path;
 
 /// The failure for the current errno: disk_full when no room is left, else io_failed.
-Failure file_failure(const std::string &what, const Path &path);
+Failure file_failure(const std::string& what, const Path& path);
 
 /// A file that is open for reading. Raises io_failed.
 class ReadFile {
  public:
-  explicit ReadFile(const Path &path);
+  explicit ReadFile(const Path& path);
   ~ReadFile();
-  ReadFile(ReadFile &&other) noexcept;
-  ReadFile &operator=(ReadFile &&) = delete;
+  ReadFile(ReadFile&& other) noexcept;
+  ReadFile& operator=(ReadFile&&) = delete;
 
   uint64_t size() const { return size_; }
-  const Path &path() const { return path_; }
+  const Path& path() const { return path_; }
   /// Fills `into` from byte `offset` on; raises io_failed when the file ends before that.
   void read(uint64_t offset, std::span<std::byte> into) const;
-  /// SHA-256 of the bytes from `offset` to the end, read in pieces so that they never count as memory of ours.
+  /// SHA-256 of the bytes from `offset` to the end, read in pieces so that they never count as
+  /// memory of ours.
   std::string sha256_from(uint64_t offset) const;
 
  private:
@@ -37,13 +38,14 @@ class ReadFile {
   uint64_t size_ = 0;
 };
 
-/// A new file under a temporary name in the same folder; commit() gives it its name, otherwise it goes away.
+/// A new file under a temporary name in the same folder; commit() gives it its name, otherwise it
+/// goes away.
 class AtomicFile {
  public:
-  explicit AtomicFile(const Path &path);
+  explicit AtomicFile(const Path& path);
   ~AtomicFile();
-  AtomicFile(const AtomicFile &) = delete;
-  AtomicFile &operator=(const AtomicFile &) = delete;
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
 
   /// Reserves the room, so that a full disk shows before any work is done.
   void reserve(uint64_t bytes);
@@ -53,7 +55,7 @@ class AtomicFile {
   void read_at(uint64_t offset, std::span<std::byte> into) const;
   /// Syncs the file, renames it, syncs the folder.
   void commit();
-  const Path &temporary() const { return temporary_; }
+  const Path& temporary() const { return temporary_; }
 
  private:
   Path path_;
@@ -66,14 +68,14 @@ class AtomicFile {
 inline constexpr std::string_view temporary_ending = ".partial";
 
 /// Writes a small file atomically.
-void write_file(const Path &path, std::string_view text);
+void write_file(const Path& path, std::string_view text);
 /// Creates the folder and its parents. Raises io_failed or disk_full.
-void make_folder(const Path &path);
+void make_folder(const Path& path);
 /// Removes a file if it is there. Raises io_failed.
-void remove_file(const Path &path);
+void remove_file(const Path& path);
 
 inline std::span<const std::byte> as_bytes(std::string_view text) {
-  return {reinterpret_cast<const std::byte *>(text.data()), text.size()};
+  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
 }
 
 }  // namespace pockettune

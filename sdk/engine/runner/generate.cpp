@@ -15,40 +15,43 @@ namespace pockettune {
 namespace {
 
 /// Each picture's floats become a file.
-void write_pictures(const Bundle &bundle, const Feed &feed, size_t count, const Path &out) {
-  const Manifest &manifest = bundle.manifest();
+void write_pictures(const Bundle& bundle, const Feed& feed, size_t count, const Path& out) {
+  const Manifest& manifest = bundle.manifest();
   Executor decoder(bundle, bundle.program(bundle.generation().output_program), feed);
   for (size_t picture = 0; picture < count; picture++) {
     check_stop();
     decoder.run({.prompt = picture, .picture = picture});
     if (decoder.output().size() != static_cast<size_t>(3 * manifest.height * manifest.width)) {
-      throw Failure(code::bundle_manifest_invalid, "the picture's size is not the manifest's: export the bundle again");
+      throw Failure(code::bundle_manifest_invalid,
+                    "the picture's size is not the manifest's: export the bundle again");
     }
     char name[48];
     std::snprintf(name, sizeof name, "picture-%04zu.png", picture);
     const Path path = out / name;
-    write_png(path, decoder.output(), static_cast<uint32_t>(manifest.height), static_cast<uint32_t>(manifest.width));
+    write_png(path, decoder.output(), static_cast<uint32_t>(manifest.height),
+              static_cast<uint32_t>(manifest.width));
     emit({{"event", "picture"}, {"picture", picture}, {"path", path.string()}});
   }
 }
 
 }  // namespace
 
-void generate(std::span<char *> words) {
-  const Arguments arguments(words,
-                            {"bundle", "inputs", "out", "adapter", "steps", "guidance", "seed", "threads"});
+void generate(std::span<char*> words) {
+  const Arguments arguments(
+      words, {"bundle", "inputs", "out", "adapter", "steps", "guidance", "seed", "threads"});
   const Path out = arguments.path("out");
   const Path inputs_path = arguments.path("inputs");
   const std::optional<Path> adapter = arguments.optional_path("adapter");
   const std::optional<double> guidance = arguments.real("guidance", 0, 1000);
   MemorySampler memory;
   const Bundle bundle(arguments.path("bundle"));
-  const Manifest &manifest = bundle.manifest();
+  const Manifest& manifest = bundle.manifest();
   require_text_to_image(manifest);
   start_engine(bundle, arguments.threads());
 
   DenoiseSettings settings{arguments.seed(), bundle.generation().steps, bundle.generation().hyper};
-  settings.steps = arguments.whole("steps", 1, bundle.generation().train_timesteps).value_or(settings.steps);
+  settings.steps =
+      arguments.whole("steps", 1, bundle.generation().train_timesteps).value_or(settings.steps);
   if (guidance) settings.hyper["guidance"] = *guidance;
 
   const SafetensorsFile inputs(inputs_path);
@@ -64,11 +67,15 @@ void generate(std::span<char *> words) {
   make_folder(out);
 
   MemoryCache caches;
-  const std::vector<double> seconds = denoise_pictures(
-      bundle, settings, batch, prompts, state, caches, [&](uint64_t picture, int64_t step) {
-        emit({{"event", "denoise"}, {"picture", size_t{picture}}, {"step", step + 1}, {"of", settings.steps}});
-      });
-  write_pictures(bundle, {settings.seed, settings.hyper, batch, state, caches}, prompts.size(), out);
+  const std::vector<double> seconds = denoise_pictures(bundle, settings, batch, prompts, state,
+                                                       caches, [&](uint64_t picture, int64_t step) {
+                                                         emit({{"event", "denoise"},
+                                                               {"picture", size_t{picture}},
+                                                               {"step", step + 1},
+                                                               {"of", settings.steps}});
+                                                       });
+  write_pictures(bundle, {settings.seed, settings.hyper, batch, state, caches}, prompts.size(),
+                 out);
   emit({{"event", "done"},
         {"peak_pss_bytes", size_t{memory.peak_pss_bytes()}},
         {"peak_rss_bytes", size_t{peak_rss_bytes()}},

@@ -3,12 +3,14 @@
 namespace pockettune {
 namespace {
 
-[[noreturn]] void mismatch(const SafetensorsFile &file, std::string_view name, const std::string &why) {
-  throw Failure(code::tensor_mismatch, "tensor '" + std::string(name) + "' in '" + file.path().string() + "' " + why);
+[[noreturn]] void mismatch(const SafetensorsFile& file, std::string_view name,
+                           const std::string& why) {
+  throw Failure(code::tensor_mismatch,
+                "tensor '" + std::string(name) + "' in '" + file.path().string() + "' " + why);
 }
 
-const SafetensorsEntry &entry_of(const SafetensorsFile &file, std::string_view name, size_t rank) {
-  const SafetensorsEntry *entry = file.find(name);
+const SafetensorsEntry& entry_of(const SafetensorsFile& file, std::string_view name, size_t rank) {
+  const SafetensorsEntry* entry = file.find(name);
   if (!entry) mismatch(file, name, "is missing: write it and try again");
   if (entry->shape.size() != rank) mismatch(file, name, "has shape " + to_string(entry->shape));
   return *entry;
@@ -16,40 +18,45 @@ const SafetensorsEntry &entry_of(const SafetensorsFile &file, std::string_view n
 
 }  // namespace
 
-std::vector<std::vector<int64_t>> read_prompts(const SafetensorsFile &file, std::string_view name, int64_t rows,
-                                               int64_t length) {
+std::vector<std::vector<int64_t>> read_prompts(const SafetensorsFile& file, std::string_view name,
+                                               int64_t rows, int64_t length) {
   const Shape shape = entry_of(file, name, 2).shape;
   if (shape[0] < 1) mismatch(file, name, "has no row: it needs one for each prompt");
-  const SafetensorsEntry &entry = file.require(name, DType::int64, {rows ? rows : shape[0], length});
+  const SafetensorsEntry& entry =
+      file.require(name, DType::int64, {rows ? rows : shape[0], length});
   std::vector<std::vector<int64_t>> prompts;
   for (int64_t row = 0; row < shape[0]; row++) {
     std::vector<int64_t> ids(static_cast<size_t>(length));
-    file.read(entry, std::as_writable_bytes(std::span(ids)), static_cast<uint64_t>(row) * ids.size() * sizeof(int64_t));
+    file.read(entry, std::as_writable_bytes(std::span(ids)),
+              static_cast<uint64_t>(row) * ids.size() * sizeof(int64_t));
     prompts.push_back(std::move(ids));
   }
   return prompts;
 }
 
-uint64_t check_photos(const SafetensorsFile &file, int64_t height, int64_t width) {
+uint64_t check_photos(const SafetensorsFile& file, int64_t height, int64_t width) {
   const Shape shape = entry_of(file, "pixels", 4).shape;
   if (shape[0] < 1) {
-    throw Failure(code::photos_too_few, "'" + file.path().string() + "' holds no photo: give at least one");
+    throw Failure(code::photos_too_few,
+                  "'" + file.path().string() + "' holds no photo: give at least one");
   }
-  const SafetensorsEntry &entry = file.require("pixels", DType::float32, {shape[0], 3, height, width});
+  const SafetensorsEntry& entry =
+      file.require("pixels", DType::float32, {shape[0], 3, height, width});
   std::vector<float> row(static_cast<size_t>(width));
   for (uint64_t at = 0; at < entry.end - entry.begin; at += row.size() * sizeof(float)) {
     file.read(entry, std::as_writable_bytes(std::span(row)), at);
     for (const float value : row) {
-      if (!(value >= -1.0f && value <= 1.0f)) mismatch(file, "pixels", "holds a value that is not within [-1, 1]");
+      if (!(value >= -1.0f && value <= 1.0f))
+        mismatch(file, "pixels", "holds a value that is not within [-1, 1]");
     }
   }
   return static_cast<uint64_t>(shape[0]);
 }
 
-void require_text_to_image(const Manifest &manifest) {
+void require_text_to_image(const Manifest& manifest) {
   if (manifest.task != "text_to_image") {
-    throw Failure(code::config_invalid,
-                  "the bundle's task is '" + manifest.task + "': this command takes text_to_image bundles");
+    throw Failure(code::config_invalid, "the bundle's task is '" + manifest.task +
+                                            "': this command takes text_to_image bundles");
   }
 }
 

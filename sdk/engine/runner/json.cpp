@@ -11,9 +11,9 @@ namespace {
 
 constexpr int max_depth = 32;
 
-/// Decodes one code point at `at` and moves past it; nothing when the bytes are not UTF-8 (overlong forms,
-/// surrogates and values above U+10FFFF included).
-std::optional<uint32_t> next_code_point(std::string_view text, size_t &at) {
+/// Decodes one code point at `at` and moves past it; nothing when the bytes are not UTF-8 (overlong
+/// forms, surrogates and values above U+10FFFF included).
+std::optional<uint32_t> next_code_point(std::string_view text, size_t& at) {
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
   const uint8_t first = byte(at);
   if (first < 0x80) {
@@ -38,12 +38,13 @@ std::optional<uint32_t> next_code_point(std::string_view text, size_t &at) {
     if ((next & 0xc0) != 0x80) return std::nullopt;
     value = value << 6 | (next & 0x3fu);
   }
-  if (value < lowest || value > 0x10ffff || (value >= 0xd800 && value < 0xe000)) return std::nullopt;
+  if (value < lowest || value > 0x10ffff || (value >= 0xd800 && value < 0xe000))
+    return std::nullopt;
   at += static_cast<size_t>(extra) + 1;
   return value;
 }
 
-void append_utf8(std::string &out, uint32_t value) {
+void append_utf8(std::string& out, uint32_t value) {
   if (value < 0x80) {
     out += static_cast<char>(value);
     return;
@@ -58,7 +59,8 @@ class Parser {
  public:
   explicit Parser(std::string_view text) : text_(text) {
     for (size_t at = 0; at < text.size();) {
-      if (!next_code_point(text, at)) throw JsonError("byte " + std::to_string(at) + " is not UTF-8");
+      if (!next_code_point(text, at))
+        throw JsonError("byte " + std::to_string(at) + " is not UTF-8");
     }
   }
 
@@ -70,12 +72,14 @@ class Parser {
   }
 
  private:
-  [[noreturn]] void fail(const std::string &why) const {
+  [[noreturn]] void fail(const std::string& why) const {
     throw JsonError(why + " at byte " + std::to_string(at_));
   }
   char peek() const { return at_ < text_.size() ? text_[at_] : '\0'; }
   void skip_space() {
-    while (at_ < text_.size() && (peek() == ' ' || peek() == '\t' || peek() == '\n' || peek() == '\r')) at_++;
+    while (at_ < text_.size() &&
+           (peek() == ' ' || peek() == '\t' || peek() == '\n' || peek() == '\r'))
+      at_++;
   }
   bool accept(char wanted) {
     if (at_ >= text_.size() || text_[at_] != wanted) return false;
@@ -150,7 +154,7 @@ class Parser {
   uint32_t four_digits() {
     if (text_.size() - at_ < 4) fail("an escape is cut off");
     uint32_t value = 0;
-    const char *begin = text_.data() + at_;
+    const char* begin = text_.data() + at_;
     const auto result = std::from_chars(begin, begin + 4, value, 16);
     if (result.ptr != begin + 4) fail("an escape is wrong");
     at_ += 4;
@@ -224,7 +228,8 @@ class Parser {
       const auto result = std::from_chars(token.data(), token.data() + token.size(), integer);
       if (result.ec == std::errc()) return integer;
     }
-    // strtod, not from_chars: a number too small for a double is 0, not an error. No locale is ever set.
+    // strtod, not from_chars: a number too small for a double is 0, not an error. No locale is ever
+    // set.
     const double value = std::strtod(token.c_str(), nullptr);
     if (!std::isfinite(value)) fail("a number is not finite");
     return value;
@@ -234,7 +239,7 @@ class Parser {
   size_t at_ = 0;
 };
 
-void write_string(std::string &out, std::string_view text) {
+void write_string(std::string& out, std::string_view text) {
   out += '"';
   for (size_t at = 0; at < text.size();) {
     const std::optional<uint32_t> decoded = next_code_point(text, at);
@@ -259,7 +264,7 @@ void write_string(std::string &out, std::string_view text) {
 }
 
 template <class Number>
-void write_number(std::string &out, Number value) {
+void write_number(std::string& out, Number value) {
   char text[40];
   const auto result = std::to_chars(text, text + sizeof text, value);
   out.append(text, result.ptr);
@@ -268,40 +273,40 @@ void write_number(std::string &out, Number value) {
 }  // namespace
 
 std::optional<double> Json::number() const {
-  if (const auto *value = std::get_if<int64_t>(&value_)) return static_cast<double>(*value);
-  if (const auto *value = std::get_if<double>(&value_)) return *value;
-  if (const auto *value = std::get_if<float>(&value_)) return *value;
+  if (const auto* value = std::get_if<int64_t>(&value_)) return static_cast<double>(*value);
+  if (const auto* value = std::get_if<double>(&value_)) return *value;
+  if (const auto* value = std::get_if<float>(&value_)) return *value;
   return std::nullopt;
 }
 
-const Json *Json::find(std::string_view name) const {
-  if (const Object *members = object()) {
-    for (const Member &member : *members) {
+const Json* Json::find(std::string_view name) const {
+  if (const Object* members = object()) {
+    for (const Member& member : *members) {
       if (member.first == name) return &member.second;
     }
   }
   return nullptr;
 }
 
-void Json::write(std::string &out) const {
-  if (const auto *flag = boolean()) {
+void Json::write(std::string& out) const {
+  if (const auto* flag = boolean()) {
     out += *flag ? "true" : "false";
-  } else if (const auto *whole = integer()) {
+  } else if (const auto* whole = integer()) {
     write_number(out, *whole);
-  } else if (const auto *single = std::get_if<float>(&value_); single && std::isfinite(*single)) {
+  } else if (const auto* single = std::get_if<float>(&value_); single && std::isfinite(*single)) {
     write_number(out, *single);
-  } else if (const auto *real = std::get_if<double>(&value_); real && std::isfinite(*real)) {
+  } else if (const auto* real = std::get_if<double>(&value_); real && std::isfinite(*real)) {
     write_number(out, *real);
-  } else if (const auto *text = string()) {
+  } else if (const auto* text = string()) {
     write_string(out, *text);
-  } else if (const auto *values = array()) {
+  } else if (const auto* values = array()) {
     out += '[';
     for (size_t i = 0; i < values->size(); i++) {
       if (i) out += ',';
       (*values)[i].write(out);
     }
     out += ']';
-  } else if (const auto *members = object()) {
+  } else if (const auto* members = object()) {
     out += '{';
     for (size_t i = 0; i < members->size(); i++) {
       if (i) out += ',';

@@ -1,6 +1,6 @@
-// Strict JSON (spec/bundle.md, 1): duplicate keys, more than 32 levels, numbers that are not finite and bytes that are
-// not UTF-8 are refused. Written here because the runtime's wheel ships no JSON library, and because general parsers
-// accept duplicate keys.
+// Strict JSON (spec/bundle.md, 1): duplicate keys, more than 32 levels, numbers that are not finite
+// and bytes that are not UTF-8 are refused. Written here because the runtime's wheel ships no JSON
+// library, and because general parsers accept duplicate keys.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -18,7 +18,8 @@ struct JsonError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// A JSON value. Objects keep the order of the text. A float is written in its own shortest form, not a double's.
+/// A JSON value. Objects keep the order of the text. A float is written in its own shortest form,
+/// not a double's.
 class Json {
  public:
   using Array = std::vector<Json>;
@@ -33,23 +34,24 @@ class Json {
   Json(size_t value) : value_(static_cast<int64_t>(value)) {}
   Json(double value) : value_(value) {}
   Json(float value) : value_(value) {}
-  Json(const char *value) : value_(std::string(value)) {}
+  Json(const char* value) : value_(std::string(value)) {}
   Json(std::string_view value) : value_(std::string(value)) {}
   Json(std::string value) : value_(std::move(value)) {}
   Json(Array value) : value_(std::move(value)) {}
   Json(Object value) : value_(std::move(value)) {}
 
   bool is_null() const { return std::holds_alternative<std::nullptr_t>(value_); }
-  /// The value as the type asked for, or null when it is of another type. An integer is no double here.
-  const bool *boolean() const { return std::get_if<bool>(&value_); }
-  const int64_t *integer() const { return std::get_if<int64_t>(&value_); }
-  const std::string *string() const { return std::get_if<std::string>(&value_); }
-  const Array *array() const { return std::get_if<Array>(&value_); }
-  const Object *object() const { return std::get_if<Object>(&value_); }
+  /// The value as the type asked for, or null when it is of another type. An integer is no double
+  /// here.
+  const bool* boolean() const { return std::get_if<bool>(&value_); }
+  const int64_t* integer() const { return std::get_if<int64_t>(&value_); }
+  const std::string* string() const { return std::get_if<std::string>(&value_); }
+  const Array* array() const { return std::get_if<Array>(&value_); }
+  const Object* object() const { return std::get_if<Object>(&value_); }
   /// Any number as a double.
   std::optional<double> number() const;
   /// The member of that name, or null when there is none or this is no object.
-  const Json *find(std::string_view name) const;
+  const Json* find(std::string_view name) const;
 
   /// One line, ASCII only, no spaces.
   std::string dump() const;
@@ -58,8 +60,9 @@ class Json {
   static Json parse(std::string_view text);
 
  private:
-  void write(std::string &out) const;
-  std::variant<std::nullptr_t, bool, int64_t, double, float, std::string, Array, Object> value_ = nullptr;
+  void write(std::string& out) const;
+  std::variant<std::nullptr_t, bool, int64_t, double, float, std::string, Array, Object> value_ =
+      nullptr;
 };
 
 }  // namespace pockettune

@@ -46,7 +46,7 @@ struct Cache {
 
 struct Program {
   std::string name;
-  std::string file;    // for this engine; empty when the bundle has the program for others only
+  std::string file;  // for this engine; empty when the bundle has the program for others only
   std::string method;
   std::vector<Argument> inputs;
   std::vector<Argument> outputs;
@@ -100,11 +100,13 @@ struct Manifest {
   std::vector<std::string> budgeted;  // programs
 };
 
-/// True for 1 to 4 components of [A-Za-z0-9_][A-Za-z0-9._-]*, at most 200 characters, other than manifest.json.
+/// True for 1 to 4 components of [A-Za-z0-9_][A-Za-z0-9._-]*, at most 200 characters, other than
+/// manifest.json.
 bool is_bundle_path(std::string_view name);
 
-/// The whole of manifest.json's bytes, checked: prefix, id, JSON, members, and that they agree with each other. Raises
-/// bundle_manifest_invalid, bundle_corrupt, bundle_format_unsupported, bundle_path_invalid.
+/// The whole of manifest.json's bytes, checked: prefix, id, JSON, members, and that they agree with
+/// each other. Raises bundle_manifest_invalid, bundle_corrupt, bundle_format_unsupported,
+/// bundle_path_invalid.
 Manifest parse_manifest(std::string_view bytes);
 
 }  // namespace pockettune

@@ -7,33 +7,34 @@
 
 namespace pockettune {
 
-void invalid_manifest(const std::string &why) {
-  throw Failure(code::bundle_manifest_invalid, "manifest.json is not valid: " + why + "; fetch or export the bundle again");
+void invalid_manifest(const std::string& why) {
+  throw Failure(code::bundle_manifest_invalid,
+                "manifest.json is not valid: " + why + "; fetch or export the bundle again");
 }
 
 bool is_hex_digest(std::string_view text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
-void Reader::fail(const std::string &why) const {
+void Reader::fail(const std::string& why) const {
   invalid_manifest((path_.empty() ? std::string("the document") : path_.substr(1)) + " " + why);
 }
 
 Reader Reader::operator[](std::string_view name) const {
   members();
-  const Json *value = value_.find(name);
+  const Json* value = value_.find(name);
   if (!value) Reader(value_, path_ + "." + std::string(name)).fail("is missing");
   return {*value, path_ + "." + std::string(name)};
 }
 
-const std::string &Reader::text() const {
-  const std::string *text = value_.string();
+const std::string& Reader::text() const {
+  const std::string* text = value_.string();
   if (!text) fail("is not text");
   return *text;
 }
 
-const std::string &Reader::one_of(std::initializer_list<std::string_view> allowed) const {
-  const std::string &value = text();
+const std::string& Reader::one_of(std::initializer_list<std::string_view> allowed) const {
+  const std::string& value = text();
   if (std::find(allowed.begin(), allowed.end(), value) == allowed.end()) {
     std::string names;
     for (const std::string_view name : allowed) names += " " + std::string(name);
@@ -43,7 +44,7 @@ const std::string &Reader::one_of(std::initializer_list<std::string_view> allowe
 }
 
 int64_t Reader::whole(int64_t low, int64_t high) const {
-  const int64_t *value = value_.integer();
+  const int64_t* value = value_.integer();
   if (!value) fail("is not a whole number");
   if (*value < low || *value > high) fail("is " + std::to_string(*value) + ", out of range");
   return *value;
@@ -67,7 +68,7 @@ DType Reader::dtype() const {
 
 Shape Reader::shape() const {
   Shape shape;
-  each_value([&](const Reader &value) { shape.push_back(value.positive()); });
+  each_value([&](const Reader& value) { shape.push_back(value.positive()); });
   if (shape.size() > 8) fail("has more than 8 dimensions");
   if (!element_count(shape)) fail("is too large");
   return shape;
@@ -81,24 +82,26 @@ Scope Reader::scope() const {
 
 std::map<std::string, double> Reader::numbers() const {
   std::map<std::string, double> numbers;
-  each_member([&](const std::string &name, const Reader &value) { numbers[name] = value.number(); });
+  each_member(
+      [&](const std::string& name, const Reader& value) { numbers[name] = value.number(); });
   return numbers;
 }
 
-const Json::Object &Reader::members() const {
-  const Json::Object *members = value_.object();
+const Json::Object& Reader::members() const {
+  const Json::Object* members = value_.object();
   if (!members) fail("is no object");
   return *members;
 }
 
-const Json::Array &Reader::values() const {
-  const Json::Array *values = value_.array();
+const Json::Array& Reader::values() const {
+  const Json::Array* values = value_.array();
   if (!values) fail("is no list");
   return *values;
 }
 
-void check_bytes(const Reader &reader, const Shape &shape, DType dtype) {
-  if (*element_count(shape) > (uint64_t{1} << 40) / size_of(dtype)) reader.fail("has more than 2^40 bytes");
+void check_bytes(const Reader& reader, const Shape& shape, DType dtype) {
+  if (*element_count(shape) > (uint64_t{1} << 40) / size_of(dtype))
+    reader.fail("has more than 2^40 bytes");
 }
 
 }  // namespace pockettune

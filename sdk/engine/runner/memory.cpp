@@ -10,7 +10,7 @@
 
 namespace pockettune {
 
-uint64_t process_bytes(const char *file, std::string_view line) {
+uint64_t process_bytes(const char* file, std::string_view line) {
   std::ifstream in(std::string("/proc/self/") + file);
   for (std::string text; std::getline(in, text);) {
     if (text.starts_with(line) && text.size() > line.size() && text[line.size()] == ':') {

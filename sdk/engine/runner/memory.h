@@ -9,10 +9,11 @@
 namespace pockettune {
 
 /// A line of /proc/self/<file> ("status", "smaps_rollup") in bytes; 0 when there is none.
-uint64_t process_bytes(const char *file, std::string_view line);
+uint64_t process_bytes(const char* file, std::string_view line);
 
-/// Samples the proportional set size, in which a file page that two mappings hold counts once, while it lives. The
-/// pause is 50 ms, or 20 times what a sample took: counting pages must not slow down what is measured.
+/// Samples the proportional set size, in which a file page that two mappings hold counts once,
+/// while it lives. The pause is 50 ms, or 20 times what a sample took: counting pages must not slow
+/// down what is measured.
 class MemorySampler {
  public:
   MemorySampler();

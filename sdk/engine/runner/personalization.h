@@ -16,11 +16,12 @@ struct PersonalizationSettings {
 };
 
 /// What a training sample is made of (spec/bundle.md, 4).
-Item training_item(uint64_t sample, uint64_t photos, const PersonalizationSettings &settings);
+Item training_item(uint64_t sample, uint64_t photos, const PersonalizationSettings& settings);
 
-/// Runs the preparation's programs, unless the work folder holds their results, and gives these. `batch` has the
-/// subject's prompt, the class's when there is one, and the unconditional one. Raises interrupted between two runs.
-CacheFile prepare(const Bundle &bundle, const PersonalizationSettings &settings, const Batch &batch, uint64_t photos,
-                  const Path &work, const Metadata &identity);
+/// Runs the preparation's programs, unless the work folder holds their results, and gives these.
+/// `batch` has the subject's prompt, the class's when there is one, and the unconditional one.
+/// Raises interrupted between two runs.
+CacheFile prepare(const Bundle& bundle, const PersonalizationSettings& settings, const Batch& batch,
+                  uint64_t photos, const Path& work, const Metadata& identity);
 
 }  // namespace pockettune

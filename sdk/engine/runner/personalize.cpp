@@ -20,8 +20,8 @@ namespace {
 
 constexpr int64_t most_steps = 10'000'000;
 
-PersonalizationSettings read_settings(const Arguments &arguments, const Manifest &manifest) {
-  const Training &training = manifest.training;
+PersonalizationSettings read_settings(const Arguments& arguments, const Manifest& manifest) {
+  const Training& training = manifest.training;
   PersonalizationSettings settings;
   settings.seed = arguments.seed();
   settings.steps = arguments.whole("steps", 1, most_steps).value_or(training.steps);
@@ -31,14 +31,16 @@ PersonalizationSettings read_settings(const Arguments &arguments, const Manifest
   settings.hyper = training.hyper;
   if (const auto rate = arguments.real("learning-rate", 0, 1e6)) {
     if (!settings.hyper.contains("learning_rate")) {
-      throw Failure(code::config_invalid, "this bundle's training takes no learning rate: leave out --learning-rate");
+      throw Failure(code::config_invalid,
+                    "this bundle's training takes no learning rate: leave out --learning-rate");
     }
     settings.hyper["learning_rate"] = *rate;
   }
   settings.prior_weight = arguments.real("prior-weight", 0, 1e6).value_or(0);
   settings.class_pictures = arguments.whole("class-pictures", 0, 100'000).value_or(0);
   if ((settings.prior_weight > 0) != (settings.class_pictures > 0)) {
-    throw Failure(code::usage, "prior preservation needs both --prior-weight and --class-pictures above 0");
+    throw Failure(code::usage,
+                  "prior preservation needs both --prior-weight and --class-pictures above 0");
   }
   return settings;
 }
@@ -46,30 +48,33 @@ PersonalizationSettings read_settings(const Arguments &arguments, const Manifest
 /// One run at a time in a folder; the lock goes with the process, however it ends.
 class FolderLock {
  public:
-  explicit FolderLock(const Path &folder) : descriptor_(open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+  explicit FolderLock(const Path& folder)
+      : descriptor_(open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
     if (descriptor_ < 0) throw file_failure("cannot create", folder / "lock");
     if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
       close(descriptor_);
-      throw Failure(code::io_failed, "another run uses '" + folder.string() + "': wait for it, or use another --out folder");
+      throw Failure(code::io_failed, "another run uses '" + folder.string() +
+                                         "': wait for it, or use another --out folder");
     }
   }
   ~FolderLock() { close(descriptor_); }
-  FolderLock(const FolderLock &) = delete;
-  FolderLock &operator=(const FolderLock &) = delete;
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
 
  private:
   int descriptor_;
 };
 
 /// What a killed run left half-written.
-void remove_temporary_files(const Path &folder) {
+void remove_temporary_files(const Path& folder) {
   std::error_code error;
-  for (const auto &entry : std::filesystem::directory_iterator(folder, error)) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
     if (entry.path().string().ends_with(temporary_ending)) remove_file(entry.path());
   }
 }
 
-Metadata cache_identity(const Bundle &bundle, const PersonalizationSettings &settings, const std::string &inputs_sha256) {
+Metadata cache_identity(const Bundle& bundle, const PersonalizationSettings& settings,
+                        const std::string& inputs_sha256) {
   return {{"bundle_id", bundle.manifest().bundle_id},
           {"inputs_sha256", inputs_sha256},
           {"seed", std::to_string(settings.seed)},
@@ -77,16 +82,18 @@ Metadata cache_identity(const Bundle &bundle, const PersonalizationSettings &set
           {"class_pictures", std::to_string(settings.class_pictures)}};
 }
 
-Metadata state_identity(Metadata identity, const PersonalizationSettings &settings) {
+Metadata state_identity(Metadata identity, const PersonalizationSettings& settings) {
   identity["steps"] = std::to_string(settings.steps);
   identity["prior_weight"] = Json(settings.prior_weight).dump();
-  for (const auto &[name, value] : settings.hyper) identity[name] = Json(value).dump();
+  for (const auto& [name, value] : settings.hyper) identity[name] = Json(value).dump();
   return identity;
 }
 
-/// Trains from `first` to the end; gives the seconds of every step. Raises interrupted and loss_not_finite.
-std::vector<double> train(Executor &step_program, const PersonalizationSettings &settings, uint64_t photos,
-                          const Checkpoints &checkpoints, const State &state, std::vector<float> &losses, int64_t first) {
+/// Trains from `first` to the end; gives the seconds of every step. Raises interrupted and
+/// loss_not_finite.
+std::vector<double> train(Executor& step_program, const PersonalizationSettings& settings,
+                          uint64_t photos, const Checkpoints& checkpoints, const State& state,
+                          std::vector<float>& losses, int64_t first) {
   std::vector<double> seconds;
   for (int64_t step = first; step < settings.steps; step++) {
     const Stopwatch watch;
@@ -95,12 +102,17 @@ std::vector<double> train(Executor &step_program, const PersonalizationSettings 
     const float loss = step_program.loss();
     seconds.push_back(watch.seconds());
     if (!std::isfinite(loss)) {
-      throw Failure(code::loss_not_finite, "the loss of step " + std::to_string(step + 1) +
-                                               " is not finite: use a smaller --learning-rate and another --out folder");
+      throw Failure(code::loss_not_finite,
+                    "the loss of step " + std::to_string(step + 1) +
+                        " is not finite: use a smaller --learning-rate and another --out folder");
     }
     losses[static_cast<size_t>(step)] = loss;
     const int64_t done = step + 1;
-    emit({{"event", "step"}, {"step", done}, {"of", settings.steps}, {"loss", loss}, {"seconds", seconds.back()}});
+    emit({{"event", "step"},
+          {"step", done},
+          {"of", settings.steps},
+          {"loss", loss},
+          {"seconds", seconds.back()}});
     const bool stop = stop_requested();
     if (stop || done % settings.checkpoint_every == 0 || done == settings.steps) {
       checkpoints.save(state, losses, done);
@@ -112,36 +124,41 @@ std::vector<double> train(Executor &step_program, const PersonalizationSettings 
 }
 
 /// L2 norm of the adapter's change. Raises adapter_unchanged, loss_not_finite.
-double adapter_change(const Bundle &bundle, const State &state) {
-  const std::string &name = bundle.manifest().adapter;
+double adapter_change(const Bundle& bundle, const State& state) {
+  const std::string& name = bundle.manifest().adapter;
   const Buffer before = initial_value(bundle, name);
   const std::span<const std::byte> bytes = state.now(name);
-  const std::span after(reinterpret_cast<const float *>(bytes.data()), bytes.size() / sizeof(float));
+  const std::span after(reinterpret_cast<const float*>(bytes.data()), bytes.size() / sizeof(float));
   double sum = 0;
   for (size_t i = 0; i < after.size(); i++) {
-    const double difference = static_cast<double>(after[i]) - static_cast<double>(before.as<float>()[i]);
+    const double difference =
+        static_cast<double>(after[i]) - static_cast<double>(before.as<float>()[i]);
     sum += difference * difference;
   }
   if (!std::isfinite(sum)) {
-    throw Failure(code::loss_not_finite, "the adapter is not finite: use a smaller --learning-rate and another --out folder");
+    throw Failure(
+        code::loss_not_finite,
+        "the adapter is not finite: use a smaller --learning-rate and another --out folder");
   }
   if (sum == 0) {
     throw Failure(code::adapter_unchanged,
-                  "training changed nothing, so no adapter was written: use a larger --learning-rate or more --steps");
+                  "training changed nothing, so no adapter was written: use a larger "
+                  "--learning-rate or more --steps");
   }
   return std::sqrt(sum);
 }
 
 }  // namespace
 
-void personalize(std::span<char *> words) {
-  const Arguments arguments(words, {"bundle", "inputs", "out", "steps", "samples", "seed", "threads", "learning-rate",
-                                    "checkpoint-every", "prior-weight", "class-pictures"});
+void personalize(std::span<char*> words) {
+  const Arguments arguments(
+      words, {"bundle", "inputs", "out", "steps", "samples", "seed", "threads", "learning-rate",
+              "checkpoint-every", "prior-weight", "class-pictures"});
   const Path out = arguments.path("out");
   const Path inputs_path = arguments.path("inputs");
   MemorySampler memory;
   const Bundle bundle(arguments.path("bundle"));
-  const Manifest &manifest = bundle.manifest();
+  const Manifest& manifest = bundle.manifest();
   require_text_to_image(manifest);
   const PersonalizationSettings settings = read_settings(arguments, manifest);
   start_engine(bundle, arguments.threads());
@@ -149,7 +166,8 @@ void personalize(std::span<char *> words) {
   const SafetensorsFile inputs(inputs_path);
   const uint64_t photos = check_photos(inputs, manifest.height, manifest.width);
   Batch batch{read_prompts(inputs, "input_ids", 1, manifest.max_length), &inputs};
-  if (settings.class_pictures) batch.prompts.push_back(read_prompts(inputs, "class_input_ids", 1, manifest.max_length)[0]);
+  if (settings.class_pictures)
+    batch.prompts.push_back(read_prompts(inputs, "class_input_ids", 1, manifest.max_length)[0]);
   batch.prompts.push_back(manifest.unconditional_ids);
 
   const Path work = out / "work";
@@ -160,7 +178,7 @@ void personalize(std::span<char *> words) {
 
   const Metadata prepared_identity = cache_identity(bundle, settings, inputs.file_sha256());
   const Checkpoints checkpoints(bundle, work, state_identity(prepared_identity, settings));
-  const Program &training = bundle.program(manifest.training.program);
+  const Program& training = bundle.program(manifest.training.program);
   std::set<std::string> names = state_of(training);
   names.insert(manifest.adapter);
   State state(bundle, names);

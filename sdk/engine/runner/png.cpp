@@ -8,7 +8,7 @@
 namespace pockettune {
 namespace {
 
-void append_big_endian(std::string &out, uint32_t value) {
+void append_big_endian(std::string& out, uint32_t value) {
   for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(value >> shift & 0xff);
 }
 
@@ -37,14 +37,15 @@ uint32_t adler32(std::string_view bytes) {
   return high << 16 | low;
 }
 
-void append_chunk(std::string &out, std::string_view type, std::string_view data) {
+void append_chunk(std::string& out, std::string_view type, std::string_view data) {
   append_big_endian(out, static_cast<uint32_t>(data.size()));
   const std::string body = std::string(type) + std::string(data);
   out += body;
   append_big_endian(out, crc32(body));
 }
 
-/// A zlib stream of stored blocks: a compressor would be a dependency or 500 lines, and people recode pictures anyway.
+/// A zlib stream of stored blocks: a compressor would be a dependency or 500 lines, and people
+/// recode pictures anyway.
 std::string stored_zlib(std::string_view data) {
   std::string out = "\x78\x01";
   size_t at = 0;
@@ -70,14 +71,15 @@ char to_byte(float value) {
 
 }  // namespace
 
-void write_png(const Path &path, std::span<const float> image, uint32_t height, uint32_t width) {
+void write_png(const Path& path, std::span<const float> image, uint32_t height, uint32_t width) {
   const size_t plane = size_t{height} * width;
   std::string rows;
   rows.reserve(height * (size_t{width} * 3 + 1));
   for (size_t y = 0; y < height; y++) {
     rows += '\0';  // no filter
     for (size_t x = 0; x < width; x++) {
-      for (size_t channel = 0; channel < 3; channel++) rows += to_byte(image[channel * plane + y * width + x]);
+      for (size_t channel = 0; channel < 3; channel++)
+        rows += to_byte(image[channel * plane + y * width + x]);
     }
   }
   std::string header;

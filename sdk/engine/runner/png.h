@@ -6,7 +6,8 @@
 
 namespace pockettune {
 
-/// `image` is float32 [3, height, width] in [-1, 1]; a value becomes round_half_up((x + 1) * 127.5), clamped.
-void write_png(const Path &path, std::span<const float> image, uint32_t height, uint32_t width);
+/// `image` is float32 [3, height, width] in [-1, 1]; a value becomes round_half_up((x + 1) *
+/// 127.5), clamped.
+void write_png(const Path& path, std::span<const float> image, uint32_t height, uint32_t width);
 
 }  // namespace pockettune

@@ -2,19 +2,19 @@
 #include "arguments.h"
 #include "commands.h"
 #include "progress.h"
-#include "session.h"
 #include "safetensors.h"
+#include "session.h"
 
 namespace pockettune {
 
-void run_program(std::span<char *> words) {
+void run_program(std::span<char*> words) {
   const Arguments arguments(words, {"bundle", "program", "inputs", "out", "threads"});
   const std::string name = arguments.text("program");
   const Path inputs_path = arguments.path("inputs");
   const Path out = arguments.path("out");
   const Bundle bundle(arguments.path("bundle"));
   start_engine(bundle, arguments.threads());
-  const Program &program = bundle.program(name);
+  const Program& program = bundle.program(name);
   const SafetensorsFile file(inputs_path);
 
   std::vector<Buffer> buffers;
@@ -22,12 +22,12 @@ void run_program(std::span<char *> words) {
   std::vector<pockettune_buffer> outputs;
   std::vector<TensorView> results;
   buffers.reserve(program.inputs.size() + program.outputs.size());
-  for (const Argument &input : program.inputs) {
+  for (const Argument& input : program.inputs) {
     buffers.emplace_back(input.bytes());
     file.read(file.require(input.name, input.dtype, input.shape), buffers.back().bytes());
     inputs.push_back(engine_buffer(buffers.back().bytes()));
   }
-  for (const Argument &output : program.outputs) {
+  for (const Argument& output : program.outputs) {
     buffers.emplace_back(output.bytes());
     outputs.push_back(engine_buffer(buffers.back().bytes()));
     results.push_back({output.name, output.dtype, output.shape, buffers.back().bytes()});

@@ -18,8 +18,9 @@ std::vector<Timestep> sampler_timesteps(Spacing spacing, int64_t train_timesteps
   const int64_t stride = train_timesteps / steps;
   std::vector<Timestep> timesteps;
   for (int64_t i = 0; i < steps; i++) {
-    const int64_t now = spacing == Spacing::trailing ? divide_half_even(train_timesteps * (steps - i), steps) - 1
-                                                     : (steps - 1 - i) * stride + steps_offset;
+    const int64_t now = spacing == Spacing::trailing
+                            ? divide_half_even(train_timesteps * (steps - i), steps) - 1
+                            : (steps - 1 - i) * stride + steps_offset;
     timesteps.push_back({now, now - stride});
   }
   return timesteps;

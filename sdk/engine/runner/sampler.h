@@ -14,6 +14,7 @@ struct Timestep {
 enum class Spacing { trailing, leading };
 
 /// `steps` timesteps of 1 <= steps <= train_timesteps, from noise to picture.
-std::vector<Timestep> sampler_timesteps(Spacing spacing, int64_t train_timesteps, int64_t steps, int64_t steps_offset);
+std::vector<Timestep> sampler_timesteps(Spacing spacing, int64_t train_timesteps, int64_t steps,
+                                        int64_t steps_offset);
 
 }  // namespace pockettune

@@ -5,33 +5,37 @@
 namespace pockettune {
 namespace {
 
-[[noreturn]] void engine_failure(const std::string &what) {
+[[noreturn]] void engine_failure(const std::string& what) {
   throw Failure(code::engine_failed, what + ": " + pockettune_engine_error());
 }
 
-std::string describe(const pockettune_tensor &tensor) {
-  constexpr std::string_view names[] = {"other", "float32", "float16", "int64", "int32", "uint8", "int8"};
-  return std::string(names[tensor.dtype]) + " " + to_string(Shape(tensor.shape, tensor.shape + tensor.rank));
+std::string describe(const pockettune_tensor& tensor) {
+  constexpr std::string_view names[] = {"other", "float32", "float16", "int64",
+                                        "int32", "uint8",   "int8"};
+  return std::string(names[tensor.dtype]) + " " +
+         to_string(Shape(tensor.shape, tensor.shape + tensor.rank));
 }
 
 }  // namespace
 
-void start_engine(const Bundle &bundle, int threads) {
+void start_engine(const Bundle& bundle, int threads) {
   bundle.check_engine(pockettune_engine_version());
-  if (pockettune_engine_set_threads(threads) != POCKETTUNE_OK) engine_failure("the runtime cannot start");
+  if (pockettune_engine_set_threads(threads) != POCKETTUNE_OK)
+    engine_failure("the runtime cannot start");
 }
 
-Session::Session(const Bundle &bundle, const Program &program) : description_(program) {
+Session::Session(const Bundle& bundle, const Program& program) : description_(program) {
   if (program.file.empty()) {
-    throw Failure(code::program_missing, "the bundle has '" + program.name + "' for other engines only: export it for executorch");
+    throw Failure(code::program_missing, "the bundle has '" + program.name +
+                                             "' for other engines only: export it for executorch");
   }
   const Stopwatch watch;
-  pockettune_program *opened = nullptr;
+  pockettune_program* opened = nullptr;
   if (pockettune_program_open(bundle.path(program.file).c_str(), &opened) != POCKETTUNE_OK) {
     engine_failure("'" + program.file + "' cannot be opened");
   }
   program_.reset(opened);
-  pockettune_method *loaded = nullptr;
+  pockettune_method* loaded = nullptr;
   if (pockettune_method_load(opened, program.method.c_str(), &loaded) != POCKETTUNE_OK) {
     engine_failure("program '" + program.name + "' cannot be loaded");
   }
@@ -41,22 +45,26 @@ Session::Session(const Bundle &bundle, const Program &program) : description_(pr
 }
 
 void Session::check_arguments() const {
-  const auto check = [&](const char *kind, const std::vector<Argument> &arguments, auto count_of, auto tensor_of) {
+  const auto check = [&](const char* kind, const std::vector<Argument>& arguments, auto count_of,
+                         auto tensor_of) {
     size_t count = 0;
     count_of(method_.get(), &count);
     if (count != arguments.size()) {
-      throw Failure(code::tensor_mismatch, "program '" + description_.name + "' has " + std::to_string(count) + " " +
-                                               kind + "s, its manifest lists " + std::to_string(arguments.size()) +
-                                               ": export the bundle again");
+      throw Failure(code::tensor_mismatch,
+                    "program '" + description_.name + "' has " + std::to_string(count) + " " +
+                        kind + "s, its manifest lists " + std::to_string(arguments.size()) +
+                        ": export the bundle again");
     }
     for (size_t i = 0; i < count; i++) {
       pockettune_tensor tensor{};
       tensor_of(method_.get(), i, &tensor);
-      const std::string wanted = std::string(name_of(arguments[i].dtype)) + " " + to_string(arguments[i].shape);
+      const std::string wanted =
+          std::string(name_of(arguments[i].dtype)) + " " + to_string(arguments[i].shape);
       if (describe(tensor) != wanted) {
-        throw Failure(code::tensor_mismatch, std::string(kind) + " '" + arguments[i].name + "' of program '" +
-                                                 description_.name + "' is " + describe(tensor) +
-                                                 ", its manifest says " + wanted + ": export the bundle again");
+        throw Failure(code::tensor_mismatch, std::string(kind) + " '" + arguments[i].name +
+                                                 "' of program '" + description_.name + "' is " +
+                                                 describe(tensor) + ", its manifest says " +
+                                                 wanted + ": export the bundle again");
       }
     }
   };
@@ -64,9 +72,10 @@ void Session::check_arguments() const {
   check("output", description_.outputs, pockettune_method_output_count, pockettune_method_output);
 }
 
-void Session::run(std::span<const pockettune_buffer> inputs, std::span<const pockettune_buffer> outputs) {
-  if (pockettune_method_run(method_.get(), inputs.data(), inputs.size(), outputs.data(), outputs.size()) !=
-      POCKETTUNE_OK) {
+void Session::run(std::span<const pockettune_buffer> inputs,
+                  std::span<const pockettune_buffer> outputs) {
+  if (pockettune_method_run(method_.get(), inputs.data(), inputs.size(), outputs.data(),
+                            outputs.size()) != POCKETTUNE_OK) {
     engine_failure("program '" + description_.name + "' failed");
   }
 }

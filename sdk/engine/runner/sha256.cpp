@@ -17,13 +17,13 @@ constexpr std::array<uint32_t, 64> constants{
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
-uint32_t big_endian(const uint8_t *data) {
+uint32_t big_endian(const uint8_t* data) {
   return uint32_t{data[0]} << 24 | uint32_t{data[1]} << 16 | uint32_t{data[2]} << 8 | data[3];
 }
 
 }  // namespace
 
-void Sha256::block(const uint8_t *data) {
+void Sha256::block(const uint8_t* data) {
   std::array<uint32_t, 64> w;
   for (size_t i = 0; i < 16; i++) w[i] = big_endian(data + 4 * i);
   for (size_t i = 16; i < 64; i++) {
@@ -44,7 +44,7 @@ void Sha256::block(const uint8_t *data) {
 }
 
 void Sha256::update(std::span<const std::byte> bytes) {
-  const auto *data = reinterpret_cast<const uint8_t *>(bytes.data());
+  const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
   size_t left = bytes.size();
   const size_t held = length_ % 64;
   length_ += left;
@@ -63,7 +63,8 @@ std::string Sha256::hex() {
   const uint64_t bits = length_ * 8;
   std::array<std::byte, 72> padding{std::byte{0x80}};
   const size_t zeros = (119 - length_ % 64) % 64;
-  for (size_t i = 0; i < 8; i++) padding[1 + zeros + i] = static_cast<std::byte>(bits >> (56 - 8 * i));
+  for (size_t i = 0; i < 8; i++)
+    padding[1 + zeros + i] = static_cast<std::byte>(bits >> (56 - 8 * i));
   update(std::span(padding).first(1 + zeros + 8));
   std::string text;
   for (const uint32_t word : state_) {

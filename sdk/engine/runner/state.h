@@ -1,4 +1,5 @@
-// The training state: every tensor twice, since an engine takes one buffer and fills another (spec/bundle.md, 3).
+// The training state: every tensor twice, since an engine takes one buffer and fills another
+// (spec/bundle.md, 3).
 #pragma once
 #include <set>
 
@@ -9,17 +10,20 @@ namespace pockettune {
 
 class State {
  public:
-  /// The initial values of the tensors named. Raises tensor_mismatch, safetensors_invalid, io_failed.
-  State(const Bundle &bundle, const std::set<std::string> &names);
+  /// The initial values of the tensors named. Raises tensor_mismatch, safetensors_invalid,
+  /// io_failed.
+  State(const Bundle& bundle, const std::set<std::string>& names);
 
-  std::span<const std::byte> now(const std::string &name) const { return tensors_.at(name).now.bytes(); }
-  std::span<std::byte> writable(const std::string &name) { return tensors_.at(name).now.bytes(); }
+  std::span<const std::byte> now(const std::string& name) const {
+    return tensors_.at(name).now.bytes();
+  }
+  std::span<std::byte> writable(const std::string& name) { return tensors_.at(name).now.bytes(); }
   /// Where a program writes the new value; swap() makes it the current one.
-  std::span<std::byte> next(const std::string &name);
-  void swap(const std::string &name);
+  std::span<std::byte> next(const std::string& name);
+  void swap(const std::string& name);
 
   /// All tensors by name, in that order.
-  std::vector<TensorView> views(const Bundle &bundle) const;
+  std::vector<TensorView> views(const Bundle& bundle) const;
 
  private:
   struct Pair {
@@ -30,14 +34,14 @@ class State {
 };
 
 /// Names of the state tensors that a program reads or writes.
-std::set<std::string> state_of(const Program &program);
+std::set<std::string> state_of(const Program& program);
 /// The initial value of one tensor.
-Buffer initial_value(const Bundle &bundle, const std::string &name);
+Buffer initial_value(const Bundle& bundle, const std::string& name);
 
 /// Writes the adapter file (spec/bundle.md, 6) from the flat pack.
-void write_adapter(const Path &path, const Bundle &bundle, std::span<const std::byte> pack);
-/// Reads an adapter file (float32 or float16) into the flat pack. Raises tensor_mismatch when its tensors are not
-/// exactly the bundle's.
-void read_adapter(const Path &path, const Bundle &bundle, std::span<std::byte> pack);
+void write_adapter(const Path& path, const Bundle& bundle, std::span<const std::byte> pack);
+/// Reads an adapter file (float32 or float16) into the flat pack. Raises tensor_mismatch when its
+/// tensors are not exactly the bundle's.
+void read_adapter(const Path& path, const Bundle& bundle, std::span<std::byte> pack);
 
 }  // namespace pockettune

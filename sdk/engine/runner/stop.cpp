@@ -23,7 +23,8 @@ void watch_stop_signals() {
 bool stop_requested() { return stop != 0; }
 
 void check_stop() {
-  if (stop) throw Failure(code::interrupted, "stopped by a signal: run the same command again to go on");
+  if (stop)
+    throw Failure(code::interrupted, "stopped by a signal: run the same command again to go on");
 }
 
 }  // namespace pockettune
