@@ -26,8 +26,12 @@ COLUMNS = [
 
 def rows_of(model: str, cut: str, repeats: int) -> list[dict[str, Any]]:
     """Hollow training, full LoRA training and one drawing step of ``model``."""
-    hollow = export(f"{model}-hollow", model, "--cut", cut)
-    full = export(f"{model}-full", model, "--cut", "none")
+    hollow, full = (
+        export(
+            f"{model}-{asked}-8-block", model, "--cut", asked, "--bits", "8", "--recompute", "block"
+        )
+        for asked in (cut, "none")
+    )
     cases = [
         (f"{model}: hollow training, cut {cut}", hollow, "train_step", cut, False),
         (f"{model}: full LoRA training", full, "train_step", "none", False),
