@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from benchmarks.record import ROOT
 from benchmarks.synthetic import SIZES, write_model
 from pockettune.runner import find_runner
 
-__all__ = ["WORK", "Exported", "bench", "eager", "export", "model_folder"]
+__all__ = ["METHOD", "WORK", "Exported", "bench", "eager", "export", "model_folder"]
 
+METHOD = "hollowed_net"
 WORK = ROOT / "build" / "benchmarks"
 
 
@@ -80,15 +82,21 @@ def bench(folder: Path, program: str, *, repeats: int, threads: int) -> dict[str
 
 
 def eager(
-    model: str, *, cut: str, repeats: int, threads: int, inference: bool = False
+    model: str,
+    settings: Mapping[str, Any],
+    *,
+    repeats: int,
+    threads: int,
+    inference: bool = False,
 ) -> dict[str, Any]:
     """Seconds and peak memory of the same program run eagerly (`benchmarks.eager_step`)."""
     command = [sys.executable, "-m", "benchmarks.eager_step", "--model", model_folder(model)]
-    command += ["--cut", cut, "--repeats", str(repeats), "--threads", str(threads)]
+    command += ["--method", METHOD, "--settings", json.dumps(dict(settings))]
+    command += ["--repeats", str(repeats), "--threads", str(threads)]
     command += ["--inference"] if inference else []
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     output = subprocess.run(
-        command, check=True, capture_output=True, text=True, cwd=ROOT, env=environment
+        command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
     ).stdout
     figures: dict[str, Any] = json.loads(output.splitlines()[-1])
     return figures

@@ -23,7 +23,7 @@ from typing import Any
 from PIL import Image
 from rich.console import Console
 
-from benchmarks.eager import eager_step_seconds
+from benchmarks.bundles import METHOD, eager
 from benchmarks.record import machine
 from pockettune.bundle import Bundle, open_bundle
 from pockettune.errors import PocketTuneError
@@ -38,7 +38,6 @@ from pockettune.sheet import before_and_after
 __all__ = ["main"]
 
 # What was found to work best for the starter; docs/log.md has what was tried.
-METHOD = "hollowed_net"
 CUT = "B"
 RANK = 4
 STEPS = 400
@@ -180,18 +179,17 @@ def measured(
         bench = {"bundle": out / folder, "program": program, **options}
         figures[name] = run("bench", bench, lambda _event: None)
     config = dict(hollow["method"]["config"])
-    eager = {}
+    eager_seconds = {}
     for name, cut in (("eager_hollow", CUT), ("eager_full", "none")):
         console.print(f"PyTorch: {name}")
-        eager[name] = eager_step_seconds(
-            "starter", METHOD, {**config, "cut": cut}, threads=threads, repeats=REPEATS
-        )
+        opponent = eager("starter", {**config, "cut": cut}, repeats=REPEATS, threads=threads)
+        eager_seconds[name] = opponent["median_seconds"]
     return {
         "peak_rss_bytes": {name: value["peak_pss_bytes"] for name, value in figures.items()},
         "step_seconds": {
             "native_hollow": figures["hollow"]["median_seconds"],
             "native_full": figures["full_lora"]["median_seconds"],
-            **eager,
+            **eager_seconds,
         },
         "denoise_seconds": figures["inference"]["median_seconds"],
     }

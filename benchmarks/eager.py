@@ -1,4 +1,4 @@
-"""Seconds of a training step in PyTorch, as a person would run it: what native steps compare with.
+"""The eager side of a comparison: a bundle's programs run by PyTorch, by the manifest's bindings.
 
 `Personalization` does what ``pockettune-run personalize`` does, with the programs as Python
 functions: the same samples, noise and timesteps (``spec/random.md``), the same rounding of caches.

@@ -15,17 +15,16 @@ import warnings
 import torch
 
 from benchmarks.eager import step_seconds
-from pockettune.method import get
+from pockettune.method import config_from_json, get
 from pockettune.models.pipeline import load_pipeline
-
-DEFAULT_METHOD = "hollowed_net"
 
 
 def main() -> None:
     """Print seconds and peak memory as one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--cut", default="C")
+    parser.add_argument("--method", required=True)
+    parser.add_argument("--settings", type=json.loads, default={}, help="of the method, as JSON")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--inference", action="store_true", help="time denoise, not train_step")
@@ -33,10 +32,10 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(options.threads)
-    method = get(DEFAULT_METHOD)
+    method = get(options.method)
     if method.export is None:
-        raise SystemExit(f"{DEFAULT_METHOD} has no export stage")
-    config = method.config(cut=options.cut, recompute="none")
+        raise SystemExit(f"{options.method} has no export stage")
+    config = config_from_json(method.config, {**options.settings, "recompute": "none"})
     parts = method.export(load_pipeline(options.model), config)
     name = "denoise" if options.inference else "train_step"
     program = next(program for program in parts.programs if program.name == name)

@@ -40,7 +40,7 @@ def compare(case: tuple[str, str, int, str], repeats: int, threads: int) -> dict
     options = ["--cut", cut, "--bits", str(bits), "--recompute", recompute]
     exported = export(name, model, *options)
     native = bench(exported.folder, "train_step", repeats=repeats, threads=threads)
-    other = eager(model, cut=cut, repeats=repeats, threads=threads)
+    other = eager(model, {"cut": cut}, repeats=repeats, threads=threads)
     again = bench(exported.folder, "train_step", repeats=repeats, threads=threads)
     seconds = min(native["median_seconds"], again["median_seconds"])
     return {

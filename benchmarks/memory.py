@@ -40,7 +40,7 @@ def rows_of(model: str, cut: str, repeats: int) -> list[dict[str, Any]]:
     rows = []
     for what, exported, program, eager_cut, inference in cases:
         native = bench(exported.folder, program, repeats=repeats, threads=1)
-        other = eager(model, cut=eager_cut, repeats=1, threads=1, inference=inference)
+        other = eager(model, {"cut": eager_cut}, repeats=1, threads=1, inference=inference)
         rows.append(
             {
                 "what": what,

@@ -83,7 +83,7 @@ def main() -> None:
         {"figure": "losses", "value": ", ".join(f"{x:.4f}" for x in result["losses"]), "unit": ""},
     ]
     if not options.no_eager:
-        other = eager("sd15", cut="C", repeats=1, threads=1)
+        other = eager("sd15", {"cut": "C"}, repeats=1, threads=1)
         rows += [
             {"figure": "eager fp32 step", "value": round(other["median_seconds"], 2), "unit": "s"},
             {

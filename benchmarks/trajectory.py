@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from benchmarks.bundles import WORK, export
+from benchmarks.bundles import METHOD, WORK, export
 from benchmarks.eager import Personalization
 from benchmarks.record import ROOT, machine, record
 from export.prepare import Request, prepare
@@ -28,8 +28,6 @@ from pockettune.prompts import Tokenizer
 from pockettune.runner import find_runner
 
 __all__ = ["main"]
-
-DEFAULT_METHOD = "hollowed_net"
 
 COLUMNS = [
     ("bits", "bits", ""),
@@ -53,7 +51,7 @@ def eager_losses(
     bits: int, pixels: torch.Tensor, input_ids: torch.Tensor, steps: int
 ) -> list[float]:
     """Losses of the same programs as Python functions."""
-    request = Request("starter", DEFAULT_METHOD, {"cut": "C", "steps": steps}, bits, Path("unused"))
+    request = Request("starter", METHOD, {"cut": "C", "steps": steps}, bits, Path("unused"))
     parts = prepare(request, lambda *_: None).parts
     return Personalization(parts, pixels, input_ids).run(steps)
 
