@@ -24,7 +24,10 @@ __all__ = ["ReportData", "render", "report_path", "write_report"]
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """What the page shows; everything in it is measured or stands in the manifest."""
+    """What the page shows; everything in it is measured or stands in the manifest.
+
+    ``programs`` has the order in which the page shows them: a manifest's is alphabetical.
+    """
 
     manifest: Mapping[str, Any]
     net: Sequence[Mapping[str, Any]]
@@ -59,10 +62,10 @@ def render(data: ReportData) -> str:
     sections = (
         _net(data),
         _memory(data),
-        _parity(manifest["parity"]),
+        _parity({name: manifest["parity"][name] for name in data.programs}),
         _operators(data.programs),
         _time(data),
-        _programs(manifest["programs"]),
+        _programs({name: manifest["programs"][name] for name in data.programs}),
         _files(manifest),
     )
     return template.substitute(
@@ -122,8 +125,9 @@ def _net(data: ReportData) -> str:
 
 def _memory(data: ReportData) -> str:
     rows = []
-    for name, budget in data.manifest["budget"]["programs"].items():
+    for name in data.programs:
         program = data.manifest["programs"][name]
+        budget = data.manifest["budget"]["programs"][name]
         state = sum(
             tensor_bytes(entry["dtype"], entry["shape"])
             for entry in (*program["inputs"], *program["outputs"])
@@ -232,10 +236,9 @@ def _operators(programs: Mapping[str, LoweredProgram]) -> str:
 def _time(data: ReportData) -> str:
     rows = [(name, {"seconds": value}) for name, value in data.seconds.items()]
     body = bars(rows, lambda value: f"{value:.1f} s")
+    budgets = data.manifest["budget"]["programs"]
     measured = {
-        name: budget["measured"]
-        for name, budget in data.manifest["budget"]["programs"].items()
-        if "measured" in budget
+        name: budgets[name]["measured"] for name in data.programs if "measured" in budgets[name]
     }
     if measured:
         body += "<h3>Native runs on the exporting machine</h3>" + table(
