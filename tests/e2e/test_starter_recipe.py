@@ -59,6 +59,8 @@ def test_every_stage_makes_its_output_and_the_pipeline_draws(tmp_path: Path) -> 
     assert latents.shape == (len(images), 4, 16, 16)
     assert not list(work.folder.glob("*partial*"))
     assert not list(work.folder.glob("*.pt"))
+    for path in work.model.rglob("*.json"):
+        assert str(tmp_path) not in path.read_text(), path
     pipeline = StableDiffusionPipeline.from_pretrained(work.model, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     picture = pipeline("a frog", num_inference_steps=2, height=64, width=64).images[0]

@@ -109,7 +109,8 @@ def _limits(evaluation: Mapping[str, Any]) -> str:
     missed = f"\n- Concepts with a wrong picture in the sheet: {', '.join(wrong)}." if wrong else ""
     return f"""\
 - It knows the concepts above by heart, about one drawing in two styles of each: it does not
-  generalize to unseen words, poses or compositions, and two objects in one prompt do not work.
+  generalize to unseen words, poses or compositions, and two objects in one prompt do not work. Two
+  seeds give nearly the same picture.
 - Edges and fine detail are smeared at 64 px. An object's color follows the prompt less reliably
   than the background's.{missed}
 - The figure says that a picture is recognizable among these concepts, not that it is beautiful; the

@@ -157,6 +157,7 @@ def _model(work: Workspace, _bars: Progress) -> None:
     with complete_folder(work.model) as made:
         pipeline.save_pretrained(made)
         tokenizer.write_classic_files(pipeline.tokenizer, made / "tokenizer")
+        _forget_paths(made)
 
 
 def _evaluate(work: Workspace, _bars: Progress) -> None:
@@ -216,6 +217,14 @@ def _save_denoiser(target: Path, unet: UNet2DConditionModel, text_encoder: CLIPT
     with complete_folder(target) as made:
         unet.save_pretrained(made / "unet")
         text_encoder.save_pretrained(made / "text_encoder")
+
+
+def _forget_paths(folder: Path) -> None:
+    """Drop from the configurations where on this machine the parts were loaded from."""
+    for path in folder.rglob("*config.json"):
+        facts = json.loads(path.read_text())
+        if facts.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
 
 
 def _captions(work: Workspace) -> tuple[list[str], list[str]]:
