@@ -13,13 +13,13 @@ __all__ = ["Schedule", "Workspace", "complete_folder"]
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How much each stage does. The defaults take about five hours on one slow thread."""
+    """How much each stage does; the defaults are an estimated six hours on one slow thread."""
 
     views: int = 200  # of each drawing
-    autoencoder_steps: int = 6000
+    autoencoder_steps: int = 3000
     first_steps: int = 9000  # on the first concepts alone
-    all_steps: int = 3600  # on all concepts
-    decoder_steps: int = 1500
+    all_steps: int = 3000  # on all concepts
+    decoder_steps: int = 900
     seed: int = 0
 
 
