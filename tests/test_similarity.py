@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from benchmarks.similarity import features, load, mean_similarity, normalized, own_similarity
+from benchmarks.similarity import mean_similarity, own_similarity
+from pockettune.models.efficientnet import features, load, normalized
 
 ANALOG_CLOCK, TRAFFIC_LIGHT = 409, 920  # ImageNet's classes
 
