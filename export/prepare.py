@@ -62,7 +62,7 @@ def prepare(request: Request, advance: Advance) -> Prepared:
     ``ModelError`` of whatever is wrong with the model.
     """
     method = get(request.method)
-    config = config_from_json(method.config, request.settings)
+    config: Any = config_from_json(method.config, request.settings)
     if method.export is None:
         raise ConfigInvalid("method", request.method, "a method with an export stage")
 

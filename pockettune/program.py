@@ -1,7 +1,8 @@
 """Programs: what a method hands to the exporter and the manifest describes to a device.
 
-A program is a pure function of tensors with named, bound inputs and outputs (``spec/bundle.md``, section 3). This module holds the two
-records; it imports torch for typing only, so that readers of a manifest need no torch.
+A program is a pure function of tensors with named, bound inputs and outputs (``spec/bundle.md``,
+section 3). This module holds the two records; it imports torch for typing only, so that readers of
+a manifest need no torch.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ __all__ = ["Program", "TensorSpec"]
 class TensorSpec:
     """One input or output of a program.
 
-    ``dtype`` is a name of ``spec/bundle.md`` ("float32", "int64", ...), ``binding`` one of its bindings. The remaining fields are set only
-    where the binding asks for them: ``stream``, ``index``, ``low`` and ``high`` for ``random.*``, ``prompt`` for a cache of prompts.
+    ``dtype`` is a name of ``spec/bundle.md`` ("float32", "int64", ...), ``binding`` one of its
+    bindings. The remaining fields are set only where the binding asks for them: ``stream``,
+    ``index``, ``low`` and ``high`` for ``random.*``, ``prompt`` for a cache of prompts.
     """
 
     name: str
@@ -53,9 +55,10 @@ class TensorSpec:
 class Program:
     """A pure function with bound inputs and outputs.
 
-    ``function`` takes the inputs positionally and returns a tuple with the outputs in order; it may be called eagerly (this is the reference that
-    the final program is compared with) and traced. ``example`` gives inputs of the right shapes and dtypes for a seed; values are typical (a
-    random, non-zero adapter; a timestep within range), so that a comparison on them is meaningful.
+    ``function`` takes the inputs positionally and returns a tuple with the outputs in order; it may
+    be called eagerly (this is the reference that the final program is compared with) and traced.
+    ``example`` gives inputs of the right shapes and dtypes for a seed; values are typical (a
+    random, non-zero adapter; a timestep within range), so that comparing on them means something.
     """
 
     name: str
