@@ -2,47 +2,15 @@
 
 #include <charconv>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <unordered_set>
+
+#include "utf8.h"
 
 namespace pockettune {
 namespace {
 
 constexpr int max_depth = 32;
-
-/// Decodes one code point at `at` and moves past it; nothing when the bytes are not UTF-8 (overlong
-/// forms, surrogates and values above U+10FFFF included).
-std::optional<uint32_t> next_code_point(std::string_view text, size_t& at) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const uint8_t first = byte(at);
-  if (first < 0x80) {
-    at++;
-    return first;
-  }
-  int extra = 0;
-  uint32_t value = 0;
-  uint32_t lowest = 0;
-  if ((first & 0xe0) == 0xc0) {
-    extra = 1, value = first & 0x1fu, lowest = 0x80;
-  } else if ((first & 0xf0) == 0xe0) {
-    extra = 2, value = first & 0x0fu, lowest = 0x800;
-  } else if ((first & 0xf8) == 0xf0) {
-    extra = 3, value = first & 0x07u, lowest = 0x10000;
-  } else {
-    return std::nullopt;
-  }
-  if (text.size() - at < static_cast<size_t>(extra) + 1) return std::nullopt;
-  for (int i = 1; i <= extra; i++) {
-    const uint8_t next = byte(at + static_cast<size_t>(i));
-    if ((next & 0xc0) != 0x80) return std::nullopt;
-    value = value << 6 | (next & 0x3fu);
-  }
-  if (value < lowest || value > 0x10ffff || (value >= 0xd800 && value < 0xe000))
-    return std::nullopt;
-  at += static_cast<size_t>(extra) + 1;
-  return value;
-}
 
 void append_utf8(std::string& out, uint32_t value) {
   if (value < 0x80) {
@@ -239,37 +207,6 @@ class Parser {
   size_t at_ = 0;
 };
 
-void write_string(std::string& out, std::string_view text) {
-  out += '"';
-  for (size_t at = 0; at < text.size();) {
-    const std::optional<uint32_t> decoded = next_code_point(text, at);
-    if (!decoded) at++;
-    const uint32_t value = decoded.value_or(0xfffd);
-    char escape[16];
-    if (value == '"' || value == '\\') {
-      out += '\\';
-      out += static_cast<char>(value);
-    } else if (value >= 0x20 && value < 0x7f) {
-      out += static_cast<char>(value);
-    } else if (value < 0x10000) {
-      std::snprintf(escape, sizeof escape, "\\u%04x", value);
-      out += escape;
-    } else {
-      std::snprintf(escape, sizeof escape, "\\u%04x\\u%04x", 0xd800 + ((value - 0x10000) >> 10),
-                    0xdc00 + ((value - 0x10000) & 0x3ff));
-      out += escape;
-    }
-  }
-  out += '"';
-}
-
-template <class Number>
-void write_number(std::string& out, Number value) {
-  char text[40];
-  const auto result = std::to_chars(text, text + sizeof text, value);
-  out.append(text, result.ptr);
-}
-
 }  // namespace
 
 std::optional<double> Json::number() const {
@@ -286,44 +223,6 @@ const Json* Json::find(std::string_view name) const {
     }
   }
   return nullptr;
-}
-
-void Json::write(std::string& out) const {
-  if (const auto* flag = boolean()) {
-    out += *flag ? "true" : "false";
-  } else if (const auto* whole = integer()) {
-    write_number(out, *whole);
-  } else if (const auto* single = std::get_if<float>(&value_); single && std::isfinite(*single)) {
-    write_number(out, *single);
-  } else if (const auto* real = std::get_if<double>(&value_); real && std::isfinite(*real)) {
-    write_number(out, *real);
-  } else if (const auto* text = string()) {
-    write_string(out, *text);
-  } else if (const auto* values = array()) {
-    out += '[';
-    for (size_t i = 0; i < values->size(); i++) {
-      if (i) out += ',';
-      (*values)[i].write(out);
-    }
-    out += ']';
-  } else if (const auto* members = object()) {
-    out += '{';
-    for (size_t i = 0; i < members->size(); i++) {
-      if (i) out += ',';
-      write_string(out, (*members)[i].first);
-      out += ':';
-      (*members)[i].second.write(out);
-    }
-    out += '}';
-  } else {
-    out += "null";
-  }
-}
-
-std::string Json::dump() const {
-  std::string out;
-  write(out);
-  return out;
 }
 
 Json Json::parse(std::string_view text) { return Parser(text).document(); }
