@@ -30,7 +30,8 @@ $(NATIVE): $(READY) $(NATIVE_SOURCES)
 	@command -v c++ >/dev/null || { echo "a C++20 compiler is needed: install g++ 12 or clang 15, or newer"; exit 1; }
 	@echo "== building the native runner"
 	$(BIN)/cmake -S sdk/engine -B build/native -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
-	  -DPython3_EXECUTABLE=$(abspath $(BIN)/python) --log-level=WARNING
+	  -DCMAKE_PREFIX_PATH=$$($(BIN)/python -c 'import importlib.util as u; print(u.find_spec("executorch").submodule_search_locations[0])') \
+	  --log-level=WARNING
 	$(BIN)/cmake --build build/native
 	@touch $@
 
