@@ -6,6 +6,7 @@ traced again: every target is swapped for the runtime's form of it, views for th
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -20,6 +21,8 @@ __all__ = ["to_edge"]
 
 _aten = torch.ops.aten
 _Scalar: TypeAlias = tuple[int | float, torch.dtype]
+# A constant's name in the module, and whether the delegate repacks it there.
+_Use: TypeAlias = tuple[str, bool]
 
 # The runtime has no views inside a graph; memory planning turns plain reshapes back into them.
 _COPYING = {
@@ -34,6 +37,12 @@ _COPYING = {
     _aten.transpose.int: _aten.transpose_copy.int,
     _aten.unsqueeze.default: _aten.unsqueeze_copy.default,
 }
+# Where the delegate repacks a constant for its kernels. It then frees the original, so a constant
+# that is a plain operand as well would be read after that: other values, or a crash.
+_REPACKED: Mapping[Any, tuple[int, ...]] = {
+    _aten.linear.default: (1, 2),
+    _aten.convolution.default: (1, 2),
+}
 _RESHAPING = (_aten.reshape.default, _aten.view.default, _aten._unsafe_view.default)
 
 
@@ -41,8 +50,9 @@ def to_edge(name: str, module: fx.GraphModule) -> ExportedProgram:
     """The program ``name`` as an exported program in the runtime's dialect.
 
     ``module`` is a captured graph (its contract is in ``export/capture.py``); it is not changed.
-    Constants become buffers, one per registered tensor, in order of first use. What no output
-    needs is left out.
+    Constants become buffers in order of first use, one per registered tensor, or two where it is
+    both repacked and a plain operand (a file holds equal bytes once). What no output needs is left
+    out.
 
     Raises:
         LoweringFailed: a node is not in the dialect.
@@ -51,7 +61,7 @@ def to_edge(name: str, module: fx.GraphModule) -> ExportedProgram:
     copies: dict[fx.Node, fx.Node] = {}
     constants: dict[str, Tensor] = {}
     scalars: dict[_Scalar, fx.Node] = {}
-    by_target: dict[str, fx.Node] = {}
+    by_use: dict[_Use, fx.Node] = {}
 
     def constant(tensor: Tensor) -> fx.Node:
         node = graph.placeholder(f"constant_{len(constants)}")
@@ -61,12 +71,10 @@ def to_edge(name: str, module: fx.GraphModule) -> ExportedProgram:
 
     needed = _needed(module.graph)
     for node in module.graph.nodes:
-        if node.op == "get_attr" and node in needed:
-            target = str(node.target)
-            if target not in by_target:
-                by_target[target] = constant(_attribute(module, target))
-            copies[node] = by_target[target]
-        elif node.op == "call_function" and node in needed:
+        if node.op == "call_function" and node in needed:
+            for use in _uses(node).values():
+                if use not in by_use:
+                    by_use[use] = constant(_attribute(module, use[0]))
             for scalar in _scalars(node).values():
                 if scalar not in scalars:
                     number, dtype = scalar
@@ -75,7 +83,8 @@ def to_edge(name: str, module: fx.GraphModule) -> ExportedProgram:
         if node.op == "placeholder":
             copies[node] = graph.placeholder(f"input_{node.name}")
         elif node.op == "call_function" and node in needed:
-            copies[node] = _call(name, graph, node, copies, scalars)
+            own = {value: by_use[use] for value, use in _uses(node).items()}
+            copies[node] = _call(name, graph, node, ChainMap(own, copies), scalars)
         elif node.op == "output":
             outputs = tuple(copies[value] for value in node.args[0])
             graph.output(outputs)
@@ -98,6 +107,16 @@ def _attribute(module: fx.GraphModule, target: str) -> Tensor:
     for part in target.split("."):
         value = getattr(value, part)
     return value.detach().contiguous()
+
+
+def _uses(node: fx.Node) -> dict[fx.Node, _Use]:
+    """The constants among the inputs of a node."""
+    repacked = [node.args[p] for p in _REPACKED.get(node.target, ()) if p < len(node.args)]
+    return {
+        value: (str(value.target), value in repacked)
+        for value in node.all_input_nodes
+        if value.op == "get_attr"
+    }
 
 
 def _scalars(node: fx.Node) -> dict[int, _Scalar]:
