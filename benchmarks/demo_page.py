@@ -140,12 +140,13 @@ def _picture(sheet: bytes) -> str:
 
 def _memory(report: Mapping[str, Any]) -> str:
     rows = [(label, {"arena": report["peak_rss_bytes"][name]}) for name, label in _MEMORY.items()]
-    whole = report["personalize"]["peak_pss_bytes"]
+    whole, drawing = (report[name]["peak_pss_bytes"] for name in ("personalize", "generate"))
     return section(
         "Memory",
         "Peak proportional set size (PSS) of the native runner, one process each, sampled while it"
-        f" runs. The whole personalization, photos, preparation and class pictures included, peaked"
-        f" at {size(whole)}.",
+        " runs one program. The whole personalization, photos, preparation and class pictures"
+        f" included, peaked at {size(whole)}; drawing the pictures, from words to PNG, at"
+        f" {size(drawing)}.",
         bars(rows, size),
     )
 
@@ -156,7 +157,7 @@ def _time(report: Mapping[str, Any]) -> str:
         "Median seconds of a training step (forward, backward, optimizer) on"
         f" {report['settings']['threads']} threads, {report['settings']['repeats']} repeats."
         " PyTorch runs the plain float32 modules with its best attention and recomputes nothing;"
-        " the native step has 8-bit frozen weights and recomputes each block."
+        " the native step has 8-bit frozen weights."
     )
     export = bars(
         [(name, {"seconds": value}) for name, value in report["export_seconds"].items()],
