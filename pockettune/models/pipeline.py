@@ -23,6 +23,7 @@ from pockettune.errors import (
     ModelUnsupported,
 )
 from pockettune.models import starter
+from pockettune.nn.unet import check_supported
 
 __all__ = ["Pipeline", "load_pipeline"]
 
@@ -86,6 +87,8 @@ def load_pipeline(model: str | Path) -> Pipeline:
     for component in (*_CLASSES, _SCHEDULER):
         if not (folder / component).is_dir():
             raise ModelComponentMissing(folder, component)
+    # Before any weight is read: those of a block that we do not know would only be called missing.
+    check_supported(_read_json(folder / "unet/config.json", model, "unet"))
     scheduler_file = folder / _SCHEDULER / "scheduler_config.json"
     pipeline = Pipeline(
         name=str(model) if str(model) == STARTER else folder.name,

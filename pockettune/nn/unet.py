@@ -33,6 +33,7 @@ __all__ = [
     "UNetUnits",
     "Unit",
     "check_cut",
+    "check_supported",
     "cut_at",
     "cut_by_name",
     "kept_units",
@@ -47,9 +48,11 @@ __all__ = [
 NO_CUT = "none"
 """The name of the cut that removes nothing: the whole net is trained."""
 
-_DOWN_BLOCKS = ("CrossAttnDownBlock2D", "DownBlock2D")
-_UP_BLOCKS = ("CrossAttnUpBlock2D", "UpBlock2D")
-_MIDDLE_BLOCKS = ("UNetMidBlock2DCrossAttn",)
+_BLOCKS: Mapping[str, tuple[str | None, ...]] = {  # the first is what an absent setting means
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "mid_block_type": ("UNetMidBlock2DCrossAttn", None),
+    "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+}
 # Settings that add inputs or arithmetic which a walk over units does not do.
 _REQUIRED: Mapping[str, Any] = {
     "addition_embed_type": None,
@@ -117,7 +120,7 @@ def units_of(model: Any) -> UNetUnits:
 
     Raises ModelUnsupported for a block type or setting beyond Stable Diffusion 1.x and 2.x.
     """
-    _check_supported(model.config)
+    check_supported(model.config)
     units = [Unit("conv_in", "chain", (model.conv_in,))]
     stack = ["conv_in"]
     pushed = [1]
@@ -161,14 +164,13 @@ def _layer(block: Any, prefix: str, index: int, skip: str | None) -> list[Unit]:
     return units
 
 
-def _check_supported(config: Mapping[str, Any]) -> None:
-    for kinds, valid in (("down_block_types", _DOWN_BLOCKS), ("up_block_types", _UP_BLOCKS)):
-        for kind in config[kinds]:
+def check_supported(config: Mapping[str, Any]) -> None:
+    """Refuse a net's config beyond Stable Diffusion 1.x and 2.x. Raises ModelUnsupported."""
+    for setting, valid in _BLOCKS.items():
+        kinds = config.get(setting, valid[0])
+        for kind in kinds if isinstance(kinds, list | tuple) else [kinds]:
             if kind not in valid:
-                raise ModelUnsupported(f"unet.{kinds}", kind, valid)
-    middle = config["mid_block_type"]
-    if middle is not None and middle not in _MIDDLE_BLOCKS:
-        raise ModelUnsupported("unet.mid_block_type", middle, _MIDDLE_BLOCKS)
+                raise ModelUnsupported(f"unet.{setting}", kind, valid)
     for setting, required in _REQUIRED.items():
         if config.get(setting, required) != required:
             raise ModelUnsupported(f"unet.{setting}", config[setting], [required])
@@ -176,8 +178,7 @@ def _check_supported(config: Mapping[str, Any]) -> None:
 
 def cut_at(net: UNetUnits, pairs: int, name: str) -> Cut:
     """The hollow inside the pair that has ``pairs`` pairs within it."""
-    source, consumer = net.pairs[pairs]
-    return Cut(name, source + 1, consumer)
+    return Cut(name, net.pairs[pairs][0] + 1, net.pairs[pairs][1])
 
 
 def check_cut(net: UNetUnits, cut: Cut) -> None:
@@ -215,8 +216,8 @@ def cut_by_name(net: UNetUnits, name: str) -> Cut | None:
         return None
     cuts = legal_cuts(net)
     if name not in cuts:
-        known = f"the net has {len(net.pairs_per_level)} levels of resolution"
-        reason = known if name in ("A", "B", "C", "D") else "no cut has that name"
+        levels = f"the net has {len(net.pairs_per_level)} levels of resolution"
+        reason = levels if name in tuple("ABCD") else "no cut has that name"
         raise CutIllegal(name, [*cuts, NO_CUT], reason)
     check_cut(net, cuts[name])
     return cuts[name]
