@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ class ProgramFile:
     """A program file, from its path or its bytes; one thread, as results are to be repeatable."""
 
     def __init__(self, source: Path | bytes) -> None:
-        if portable_lib._threadpool_get_thread_count() != 1:
-            portable_lib._unsafe_reset_threadpool(1)
+        with _muted():
+            if portable_lib._threadpool_get_thread_count() != 1:
+                portable_lib._unsafe_reset_threadpool(1)
         self._source = source
 
     def method(self, name: str) -> Callable[..., Sequence[Tensor]]:
@@ -42,6 +44,19 @@ class ProgramFile:
 
         run.program = loaded  # type: ignore[attr-defined]
         return run
+
+
+@contextlib.contextmanager
+def _muted() -> Iterator[None]:
+    """Setting up threads tells standard error which other processors' files are not here."""
+    saved, nobody = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nobody, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nobody)
 
 
 @contextlib.contextmanager
