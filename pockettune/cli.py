@@ -22,7 +22,7 @@ from pockettune.bundle import Bundle, open_bundle
 from pockettune.errors import ConfigInvalid, DiskFull, Interrupted, IoFailed, PocketTuneError
 from pockettune.files import storage_errors, write_atomically
 from pockettune.images import photo_files, read_photo
-from pockettune.personalize import Drawing, Subject, Training, generate, personalize
+from pockettune.personalize import Drawing, Subject, Training, generate, personalize, tokenizer_of
 from pockettune.progress import progress
 from pockettune.sheet import before_and_after
 
@@ -78,12 +78,17 @@ def _personalize(options: argparse.Namespace, console: Console) -> Result:
     subject = Subject(options.subject, options.class_word, options.template)
     out: Path = options.out
     training = _training(options)
+    prompts = _preview_prompts(options, bundle, subject)
     with progress(console) as on_event:
         adapter = personalize(bundle, options.photos, subject, out, training, on_event)
     result: Result = json.loads((out / "result.json").read_text())
     result |= {"adapter": str(adapter), "prompt": subject.prompt, "sheet": None}
-    if not options.no_preview:
-        result["sheet"] = str(_preview(options, bundle, subject, adapter, console))
+    if prompts:
+        title = f"{subject.prompt}: before and after {result['steps']} steps"
+        drawing = Drawing(seed=options.seed, threads=options.threads)
+        result["sheet"] = str(
+            _preview(bundle, options.photos, prompts, out, adapter, drawing, title, console)
+        )
     result["summary"] = _personalize_summary(options, result)
     return result
 
@@ -106,30 +111,44 @@ def _training(options: argparse.Namespace) -> Training:
     )
 
 
+def _preview_prompts(
+    options: argparse.Namespace, bundle: Bundle, subject: Subject
+) -> Sequence[str]:
+    """What the sheet shows; checked before the training, not after it.
+
+    Raises PromptTooLong for one that was asked for; our own go without those that do not fit.
+    """
+    if options.no_preview:
+        return []
+    if options.preview:
+        tokenizer_of(bundle).encode(options.preview)
+        return list(options.preview)
+    own = [subject.prompt, f"{subject.prompt} on a blue background", subject.class_prompt]
+    return [prompt for prompt in own if tokenizer_of(bundle).fits(prompt)]
+
+
 def _preview(
-    options: argparse.Namespace, bundle: Bundle, subject: Subject, adapter: Path, console: Console
+    bundle: Bundle,
+    photos: Path,
+    prompts: Sequence[str],
+    out: Path,
+    adapter: Path,
+    drawing: Drawing,
+    title: str,
+    console: Console,
 ) -> Path:
-    """Draws some prompts with and without the adapter; returns the sheet's file."""
-    prompts = options.preview or [
-        subject.prompt,
-        f"{subject.prompt} on a blue background",
-        subject.class_prompt,
-    ]
-    drawing = Drawing(seed=options.seed, threads=options.threads)
+    """Draws the prompts with and without the adapter; returns the sheet's file."""
     pictures = []
     for name, file in (("before", None), ("after", adapter)):
         console.print(f"pictures {name}", highlight=False)
         with progress(console) as on_event:
-            folder = options.out / name
-            paths, _ = generate(bundle, prompts, folder, drawing, on_event, adapter=file)
+            paths, _ = generate(bundle, prompts, out / name, drawing, on_event, adapter=file)
         pictures.append(paths)
     image = bundle.manifest["image"]
-    photos = [
-        read_photo(path, image["height"], image["width"]) for path in photo_files(options.photos)
-    ]
-    sheet: Path = options.out / "sheet.png"
+    shown = [read_photo(path, image["height"], image["width"]) for path in photo_files(photos)]
+    sheet = out / "sheet.png"
     drawn = io.BytesIO()
-    before_and_after(photos, prompts, *pictures, title=subject.prompt).save(drawn, "png")
+    before_and_after(shown, prompts, *pictures, title=title).save(drawn, "png")
     write_atomically(sheet, drawn.getvalue())
     return sheet
 

@@ -23,7 +23,7 @@ from pockettune.images import read_photos
 from pockettune.prompts import DEFAULT_TEMPLATE, Tokenizer, fill_template
 from pockettune.runner import Event, run
 
-__all__ = ["Drawing", "Subject", "Training", "generate", "personalize"]
+__all__ = ["Drawing", "Subject", "Training", "generate", "personalize", "tokenizer_of"]
 
 _TASK = "text_to_image"
 
@@ -90,7 +90,7 @@ def personalize(
     """
     _check_task(bundle)
     image = bundle.manifest["image"]
-    tokenizer = _tokenizer(bundle)
+    tokenizer = tokenizer_of(bundle)
     tensors: dict[str, NDArray[Any]] = {"input_ids": tokenizer.encode([subject.prompt])}
     if training.class_pictures:
         tensors["class_input_ids"] = tokenizer.encode([subject.class_prompt])
@@ -135,7 +135,7 @@ def generate(
     or PEFT for the same model. Returns their files and the runner's last event (seconds, memory).
     """
     _check_task(bundle)
-    input_ids = _tokenizer(bundle).encode(prompts)
+    input_ids = tokenizer_of(bundle).encode(prompts)
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "inputs.safetensors"
         tensor_file.write(inputs, {"input_ids": input_ids})
@@ -163,7 +163,8 @@ def _check_task(bundle: Bundle) -> None:
         raise ConfigInvalid("bundle", f"{bundle.folder} ({bundle.manifest['task']})", [_TASK])
 
 
-def _tokenizer(bundle: Bundle) -> Tokenizer:
+def tokenizer_of(bundle: Bundle) -> Tokenizer:
+    """The tokenizer whose vocabulary the bundle carries."""
     text = bundle.manifest["text"]
     files = text["tokenizer"]
     return Tokenizer(bundle.path(files["vocab"]), bundle.path(files["merges"]), text)

@@ -84,6 +84,6 @@ def _print_line(console: Console, event: Event, describe: _Describer) -> None:
             console.print(name)
         return
     often = total // _LINES if event["event"] == "step" else total
-    if done == total or done % max(1, often) == 0:
+    if done == total or (done and done % max(1, often) == 0):
         line = f"{name} {done}/{total}" + (f", {note}" if note else "")
         console.print(line, highlight=False, soft_wrap=True)

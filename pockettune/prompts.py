@@ -55,6 +55,14 @@ class Tokenizer:
         """Prompts as int64 ``[n, max_length]``. Raises PromptTooLong."""
         return np.stack([self._encode_one(prompt) for prompt in prompts])
 
+    def fits(self, prompt: str) -> bool:
+        """Whether ``encode`` takes the prompt."""
+        try:
+            self._encode_one(prompt)
+        except PromptTooLong:
+            return False
+        return True
+
     def _encode_one(self, prompt: str) -> NDArray[np.int64]:
         words = self._tokenizer(prompt, add_special_tokens=False).input_ids
         if len(words) + 2 > self._limit:

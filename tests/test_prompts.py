@@ -55,5 +55,7 @@ def test_padding_is_the_bundles() -> None:
 def test_a_prompt_is_never_cut_off() -> None:
     fits = " ".join(["a"] * 22)
     assert tokenizer().encode([fits]).shape == (1, 24)
+    assert tokenizer().fits(fits)
+    assert not tokenizer().fits(fits + " a")
     with pytest.raises(PromptTooLong, match="has 23 tokens, and the text encoder takes at most 22"):
         tokenizer().encode([fits + " a"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,12 @@ from safetensors.numpy import load_file
 from benchmarks.synthetic import SIZES, write_model
 from pockettune import random, tensor_file
 from pockettune.bundle import open_bundle
+from pockettune.cli import main
 
 ROOT = Path(__file__).parents[2]
 STEPS = 8
 WORDS = ["--subject", "sks", "--class", "frog"]
+PREVIEW = ["--preview", "a sks frog", "--preview", "a frog"]
 pytestmark = pytest.mark.e2e
 
 
@@ -37,9 +41,11 @@ class Ended:
 
 
 def pockettune(*arguments: object) -> Ended:
-    command = [sys.executable, "-m", "pockettune", *map(str, arguments)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return Ended(result.returncode, result.stdout, result.stderr)
+    """The command in this process, which has loaded its libraries; the runner has its own."""
+    out, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(errors):
+        status = main([str(argument) for argument in arguments])
+    return Ended(status, out.getvalue(), errors.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +84,7 @@ def learnt(
     """A finished personalization: its folder, and what ``--json`` printed."""
     out = tmp_path_factory.mktemp("learnt")
     prior = ["--prior-preservation", "--class-pictures", 2]
-    ended = personalize(bundle, photos, out, "--steps", STEPS, *prior, "--json")
+    ended = personalize(bundle, photos, out, "--steps", STEPS, *prior, *PREVIEW, "--json")
     assert ended.status == 0, ended.errors
     return out, json.loads(ended.out)
 
@@ -93,7 +99,7 @@ def test_an_adapter_a_result_and_a_sheet_come_out(learnt: tuple[Path, dict[str, 
     assert Path(result["adapter"]) == out / "adapter.safetensors"
     with Image.open(result["sheet"]) as sheet:
         assert sheet.size[0] > 3 * 160
-    assert len(list((out / "before").glob("*.png"))) == 3
+    assert len(list((out / "before").glob("*.png"))) == 2
 
 
 def test_progress_is_said_in_plain_lines_where_no_terminal_is(
@@ -163,7 +169,7 @@ def test_the_adapter_matters_and_seeds_repeat(
 def test_stopped_by_control_c_it_goes_on_and_ends_the_same(
     bundle: Path, photos: Path, tmp_path: Path
 ) -> None:
-    steps = ["--steps", 3000, "--no-preview"]
+    steps = ["--steps", 800, "--no-preview"]
     arguments = ["personalize", "--bundle", bundle, "--photos", photos, *WORDS, "--threads", 1]
     command = [sys.executable, "-m", "pockettune", *arguments, *steps, "--out", tmp_path / "a"]
     with subprocess.Popen(
@@ -179,22 +185,20 @@ def test_stopped_by_control_c_it_goes_on_and_ends_the_same(
     assert "interrupted" in rest
     assert not (tmp_path / "a/adapter.safetensors").exists()
 
-    shutil.copytree(tmp_path / "a", tmp_path / "b")
-    for name in ("a", "b"):
-        ended = personalize(bundle, photos, tmp_path / name, *steps)
-        assert ended.status == 0, ended.errors
-        assert "going on from step" in ended.errors
-    undisturbed = personalize(bundle, photos, tmp_path / "c", *steps)
+    resumed = personalize(bundle, photos, tmp_path / "a", *steps)
+    assert resumed.status == 0, resumed.errors
+    assert "going on from step" in resumed.errors
+    undisturbed = personalize(bundle, photos, tmp_path / "b", *steps)
     assert undisturbed.status == 0, undisturbed.errors
     assert "going on" not in undisturbed.errors
-    files = [(tmp_path / name / "adapter.safetensors").read_bytes() for name in "abc"]
-    assert files[0] == files[1] == files[2]
+    files = [(tmp_path / name / "adapter.safetensors").read_bytes() for name in "ab"]
+    assert files[0] == files[1]
 
 
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
-        (["--steps", "7"], 22, "steps"),
+        (["--steps", "7"], 22, "samples"),
         (["--seed", "9"], 22, "seed"),
         (["--subject", "other"], 22, "inputs"),
     ],
@@ -233,18 +237,20 @@ def test_what_cannot_be_used_is_said_in_one_sentence(
     content = bytearray((damaged / largest).read_bytes())
     content[len(content) // 2] ^= 1
     (damaged / largest).write_bytes(content)
-    long = ["--template", "{subject} {class} " + "and so on " * 20]
+    words = "and so on " * 20
+    long = ["--template", "{subject} {class} " + words]
     cases: list[tuple[Ended, int, str]] = [
         (personalize(bundle, few, tmp_path / "o"), 41, "1 photos, and at least 3"),
         (personalize(bundle, tmp_path / "none", tmp_path / "o"), 40, "No such file"),
         (personalize(bundle, broken, tmp_path / "o"), 40, "1.png"),
         (personalize(damaged, photos, tmp_path / "o"), 13, largest),
         (personalize(bundle, photos, tmp_path / "o", *long), 42, "tokens"),
+        (personalize(bundle, photos, tmp_path / "o", "--preview", words), 42, "tokens"),
         (pockettune("verify", "--bundle", damaged), 13, largest),
     ]
-    for ended, status, words in cases:
+    for ended, status, sentence in cases:
         assert ended.status == status, ended.errors
-        assert words in ended.errors
+        assert sentence in ended.errors
         assert "Traceback" not in ended.errors
         assert len(ended.errors.splitlines()) == 1, ended.errors
     assert not (tmp_path / "o").exists()
