@@ -44,7 +44,7 @@ CUT = "C"
 SETTINGS = {"rank": "8", "accumulation": "2", "recompute": "none"}
 SCHEDULE = "schedule=cosine"
 STEPS = 1200
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 3e-3
 CLASS_PICTURES = 16
 PICTURE_SEED = 3
 SUBJECT = Subject("sks", "bear")
