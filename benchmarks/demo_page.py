@@ -155,7 +155,8 @@ def _time(report: Mapping[str, Any]) -> str:
     rows = [(label, {"seconds": report["step_seconds"][name]}) for name, label in _SECONDS.items()]
     words = (
         "Median seconds of a training step (forward, backward, optimizer) on"
-        f" {report['settings']['threads']} threads, {report['settings']['repeats']} repeats."
+        f" {report['settings']['measuring_threads']} thread, {report['settings']['repeats']}"
+        " repeats."
         " PyTorch runs the plain float32 modules with its best attention and recomputes nothing;"
         " the native step has 8-bit frozen weights."
     )

@@ -32,7 +32,7 @@ REPORT = {
         "peak_pss_bytes": 88_000_000,
     },
     "generate": {"seconds_per_step": 0.04, "peak_pss_bytes": 81_000_000},
-    "settings": {"prompt": "a <sks> bear", "threads": 2, "repeats": 20},
+    "settings": {"prompt": "a <sks> bear", "threads": 2, "measuring_threads": 1, "repeats": 20},
     "machine": {"processor": "P", "cores": 2, "load_average": 1.0},
     "seconds": 300.0,
 }
