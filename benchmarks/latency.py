@@ -29,7 +29,6 @@ CASES = [
     ("starter", "none", 8, "block"),
     ("large", "C", 8, "block"),
     ("large", "none", 8, "block"),
-    ("large", "none", 8, "none"),
 ]
 
 
