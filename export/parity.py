@@ -27,8 +27,8 @@ __all__ = [
 STEPS = 5
 """Optimizer steps that a training program is followed for."""
 
-# A view whose gradient is a smaller share of the largest is compared with that share of the largest:
-# such gradients are differences of near equals (attention that is nearly even), and eager float32
+# A view whose gradient is a smaller share of the largest is compared with that share of it: such
+# gradients are differences of near equals (attention that is nearly even), and eager float32
 # is itself off by more than the tolerance there, against float64 (docs/log.md).
 _SMALLEST_SHARE = 1e-2
 _STATE = "state."
