@@ -65,8 +65,13 @@ bench: $(READY) $(NATIVE) ## run the benchmarks that fit a quarter of an hour
 tables: $(READY) ## regenerate the tables in docs from benchmarks/results
 	$(BIN)/python -m benchmarks.tables
 
-wheel: $(READY) ## build the wheel, install it in a clean environment, run it from another folder
-	$(BIN)/python -m benchmarks.wheel
+wheel: $(READY) ## build the wheel and run what it holds from another folder
+	rm -rf dist build/wheel
+	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target build/wheel dist/*.whl
+	cd / && PYTHONPATH=$(abspath build/wheel) $(abspath $(BIN)/python) -c 'import export, pockettune; print(export.__file__)'
+	cd / && PYTHONPATH=$(abspath build/wheel) $(abspath $(BIN)/python) -m export --list
+	cd / && PYTHONPATH=$(abspath build/wheel) $(abspath $(BIN)/python) -m export --explain
 
 clean: ## remove what was built (not .venv)
 	rm -rf build dist out
