@@ -35,7 +35,8 @@ SIZES = ("tiny", "small", "medium", "large")
 
 def row_of(size: str) -> dict[str, Any]:
     """Export one size; its times, sizes and the memory of its training step."""
-    exported = export(f"time-{size}", size, "--cut", "none", "--bits", "8")
+    options = ["--cut", "none", "--bits", "8", "--recompute", "block"]
+    exported = export(f"{size}-none-8-block", size, *options)
     result, seconds = exported.result, exported.result["seconds"]
     nodes = sum(result["nodes"].values())
     step = bench(exported.folder, "train_step", repeats=1, threads=1)
