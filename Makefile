@@ -57,7 +57,7 @@ format: $(READY) ## format Python and C++
 vectors: $(READY) ## regenerate spec/vectors
 	$(BIN)/python -m pockettune.vectors
 
-bench: $(READY) $(NATIVE) ## run the benchmarks that fit a quarter of an hour
+bench: $(READY) $(NATIVE) ## run the latency and memory benchmarks (about half an hour)
 	$(BIN)/python -m benchmarks.latency
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.tables
