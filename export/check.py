@@ -1,14 +1,15 @@
 """The fourth step of an export: the final program file, run by the runtime, against PyTorch.
 
-Every program runs on example inputs and is compared with its eager function; a program that trains
-is also followed for several optimizer steps, each side on its own state, and its gradient is
-compared tensor by tensor. This cannot be switched off: the delegate can be silently wrong
-(``tests/export/test_hazards.py``). Where it is, ``lowering/bisect`` finds the operators.
+Every program runs on example inputs and is compared with its eager function. A program that trains
+is followed for several optimizer steps, each side on its own state: its gradient is compared tensor
+by tensor after the first, all outputs after the second, and the loss at each. This cannot be
+switched off: the delegate can be silently wrong (``tests/export/test_hazards.py``). Where it is,
+``lowering/bisect`` finds the operators.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,8 +84,9 @@ def _measure(
     program: Program, tensors: Mapping[str, StateTensor], run: Run, tolerances: Tolerances
 ) -> tuple[Parity, tuple[str, float, float] | None]:
     """The differences of a program, and the first that is too large: name, value, tolerance."""
-    inputs = program.example(_SEED)
-    found, expected = run(*inputs), _eager(program, *inputs)
+    steps = _steps(program, tensors, run)
+    # The second of several steps: its state is not zero, and its gradient is clipped.
+    found, expected = steps[:2][-1]
     outputs: dict[str, float] = {}
     largest = 0.0
     for spec, one, other in zip(program.outputs, found, expected, strict=True):
@@ -100,8 +102,8 @@ def _measure(
     losses: tuple[float, ...] = ()
     if trains(program):
         limits |= {"loss": tolerances.loss, "gradient": tolerances.gradient}
-        gradients = _gradients(program, tensors, run)
-        losses = _losses(program, run)
+        gradients = _gradients(program, tensors, *steps[0])
+        losses = tuple(_losses(program, steps))
         failures += [
             (f"gradient of {name}", error, tolerances.gradient)
             for name, error in gradients.items()
@@ -129,13 +131,50 @@ def _eager(program: Program, *inputs: Tensor) -> Sequence[Tensor]:
         return [value.detach() for value in program.function(*inputs)]
 
 
-def _gradients(program: Program, tensors: Mapping[str, StateTensor], run: Run) -> dict[str, float]:
+def _steps(
+    program: Program, tensors: Mapping[str, StateTensor], run: Run
+) -> list[tuple[Sequence[Tensor], Sequence[Tensor]]]:
+    """Outputs of the final program and of eager, step by step, each going on from its own state.
+
+    The first step of a program that trains is taken so that it shows the gradient
+    (``first_gradient_inputs``). Any other program is run once.
+    """
+    sides: tuple[Run, Run] = (run, partial(_eager, program))
+    states: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+    results: list[tuple[Sequence[Tensor], Sequence[Tensor]]] = []
+    for step in range(STEPS if trains(program) else 1):
+        example = program.example(_SEED + step)
+        if step == 0 and trains(program):
+            example = first_gradient_inputs(program, tensors, example)
+        outputs: list[Sequence[Tensor]] = []
+        for state, function in zip(states, sides, strict=True):
+            inputs = [
+                state.get(spec.binding, given)
+                for spec, given in zip(program.inputs, example, strict=True)
+            ]
+            outputs.append(function(*inputs))
+            state.update(
+                (spec.binding, value.clone())
+                for spec, value in zip(program.outputs, outputs[-1], strict=True)
+                if spec.binding.startswith("state.")
+            )
+        found, expected = outputs
+        results.append((found, expected))
+    return results
+
+
+def _gradients(
+    program: Program,
+    tensors: Mapping[str, StateTensor],
+    found: Sequence[Tensor],
+    expected: Sequence[Tensor],
+) -> dict[str, float]:
+    """The errors of the gradient by named tensor, from the outputs of a first step."""
     position = gradient_output(program, tensors)
     if position is None:
         return {}
-    inputs = first_gradient_inputs(program, tensors, program.example(_SEED))
-    found, expected = run(*inputs)[position], _eager(program, *inputs)[position]
-    return dict(gradient_errors(found, expected, _views(tensors, tuple(expected.shape))))
+    views = _views(tensors, tuple(expected[position].shape))
+    return dict(gradient_errors(found[position], expected[position], views))
 
 
 def _views(tensors: Mapping[str, StateTensor], shape: tuple[int, ...]) -> Sequence[View]:
@@ -144,32 +183,13 @@ def _views(tensors: Mapping[str, StateTensor], shape: tuple[int, ...]) -> Sequen
     return next((pack.views for pack in packs if pack.shape == shape), ())
 
 
-def _losses(program: Program, run: Run) -> tuple[float, ...]:
-    """Differences of the loss over consecutive steps, each side going on from its own state."""
-    position = next(
-        (place for place, spec in enumerate(program.outputs) if spec.binding == "loss"), None
-    )
-    if position is None:
-        return ()
-    sides: tuple[Run, Run] = (run, partial(_eager, program))
-    states: list[dict[str, Tensor]] = [{}, {}]
-    differences: list[float] = []
-    for step in range(STEPS):
-        example = program.example(_SEED + step)
-        losses: list[float] = []
-        for state, function in zip(states, sides, strict=True):
-            inputs = [
-                state.get(spec.binding, given)
-                for spec, given in zip(program.inputs, example, strict=True)
-            ]
-            outputs = function(*inputs)
-            losses.append(float(outputs[position]))
-            state.update(
-                (spec.binding, value.clone())
-                for spec, value in zip(program.outputs, outputs, strict=True)
-                if spec.binding.startswith("state.")
-            )
-        final, eager = losses
-        difference = abs(final - eager) / max(1.0, abs(eager))
-        differences.append(difference if difference == difference else float("inf"))
-    return tuple(differences)
+def _losses(
+    program: Program, steps: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]]
+) -> Iterator[float]:
+    """Differences of the loss, by step."""
+    for position, spec in enumerate(program.outputs):
+        if spec.binding == "loss":
+            for found, expected in steps:
+                final, eager = float(found[position]), float(expected[position])
+                difference = abs(final - eager) / max(1.0, abs(eager))
+                yield difference if difference == difference else float("inf")

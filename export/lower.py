@@ -9,6 +9,7 @@ arena, its delegates, and each operator that the delegate left to portable kerne
 from __future__ import annotations
 
 import errno
+import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -94,10 +95,18 @@ def lower(
         DiskFull, IoFailed: the file cannot be written.
     """
     require_version()
+    lowered = _lower(
+        captured, path, chunk_nodes, on_progress or (lambda _name, _done, _total: None)
+    )
+    # Graphs refer to themselves: without this the copies of all constants would live on.
+    gc.collect()
+    return lowered
+
+
+def _lower(captured: Sequence[Captured], path: Path, chunk_nodes: int, report: Progress) -> Lowered:
     store = ConstantStore()
     programs: dict[str, ExportedProgram] = {}
     reports: dict[str, tuple[int, int, tuple[PortableOperator, ...]]] = {}
-    report = on_progress or (lambda _name, _done, _total: None)
     with without_code_generation():
         for item in captured:
             name = item.program.name

@@ -1,7 +1,7 @@
 """Step 1: from a model's name and a method's settings to programs.
 
-The frozen weights are put on their grid of ``bits`` *before* a method makes its programs: the eager
-programs then compute exactly what the exported ones have to.
+The frozen weights get their ``bits`` *before* a method makes its programs: the eager programs then
+compute exactly what the exported ones have to, and with 8 bits need a quarter of the memory.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ def prepare(request: Request, advance: Advance) -> Prepared:
     from export.net import describe
     from pockettune.models.pipeline import load_pipeline
     from pockettune.nn.lean import LeanOptions, make_lean_
-    from pockettune.nn.quantize import fake_quantize_
+    from pockettune.nn.quantize import quantize_
 
     advance(f"loading {request.model}", 0, 3)
-    pipeline = load_pipeline(request.model)
+    pipeline = load_pipeline(request.model, as_stored=True)
     parameters = {
         name: sum(weight.numel() for weight in getattr(pipeline, name).parameters())
         for name in COMPONENTS
@@ -81,7 +81,7 @@ def prepare(request: Request, advance: Advance) -> Prepared:
     advance(f"putting weights on {request.bits} bits", 1, 3)
     make_lean_(pipeline, LeanOptions())
     for name in COMPONENTS:
-        fake_quantize_(getattr(pipeline, name), request.bits)
+        quantize_(getattr(pipeline, name), request.bits)
     advance("making programs", 2, 3)
     parts = method.export(pipeline, config)
     advance("", 3, 3)

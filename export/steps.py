@@ -96,7 +96,7 @@ def export_bundle(request: Request, clock: StepClock) -> Exported:
     with tempfile.TemporaryDirectory(prefix=".export-", dir=request.out.parent) as folder:
         path = Path(folder) / "programs.pte"
         with clock.step("capture") as advance:
-            store = FrozenWeights(request.bits)
+            store = FrozenWeights()
             captured: list[Captured] = []
             programs = prepared.parts.programs
             for index, program in enumerate(programs):

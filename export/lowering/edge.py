@@ -7,7 +7,7 @@ traced again: every target is swapped for the runtime's form of it, views for th
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -43,6 +43,8 @@ _REPACKED: Mapping[Any, tuple[int, ...]] = {
     _aten.linear.default: (1, 2),
     _aten.convolution.default: (1, 2),
 }
+# The delegate's widest concatenation. Its own pass for wider ones traces the whole chunk again.
+_WIDEST_CONCATENATION = 5
 _RESHAPING = (_aten.reshape.default, _aten.view.default, _aten._unsafe_view.default)
 
 
@@ -152,6 +154,8 @@ def _call(
     )
     keywords = fx.map_arg(node.kwargs, lambda value: copies[value])
     target: Any = node.target
+    if target is _aten.cat.default:
+        arguments = (_narrowed(graph, *arguments), *arguments[1:])
     if target in _RESHAPING:
         # The shape is known here, so that a -1 need not be resolved on the device.
         target, keywords = _aten.view_copy.default, {}
@@ -162,3 +166,15 @@ def _call(
     except AttributeError as error:
         raise LoweringFailed(name, str(node.target), "the runtime has no such operator") from error
     return graph.call_function(target, arguments, keywords)
+
+
+def _narrowed(graph: fx.Graph, parts: Sequence[fx.Node], dimension: int = 0) -> list[fx.Node]:
+    """The operands of a concatenation, the first of them put together until it is narrow enough."""
+    parts = list(parts)
+    while len(parts) > _WIDEST_CONCATENATION:
+        # As few as leave a full last operator, since their values are copied twice.
+        count = min(_WIDEST_CONCATENATION, len(parts) - _WIDEST_CONCATENATION + 1)
+        joined = graph.call_function(edge_operator(_aten.cat.default), (parts[:count], dimension))
+        joined.meta["val"] = torch.cat([part.meta["val"] for part in parts[:count]], dimension)
+        parts[:count] = [joined]
+    return parts

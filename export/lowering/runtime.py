@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from executorch.extension.pybindings import portable_lib
 from executorch.runtime import Runtime
 from torch import Tensor
@@ -18,12 +19,16 @@ __all__ = ["ProgramFile"]
 
 
 class ProgramFile:
-    """A program file, from its path or its bytes; one thread, as results are to be repeatable."""
+    """A program file, from its path or its bytes, with as many threads as PyTorch has.
+
+    Kernels split outputs among threads, never a sum: results do not depend on their number.
+    """
 
     def __init__(self, source: Path | bytes) -> None:
         with _muted():
-            if portable_lib._threadpool_get_thread_count() != 1:
-                portable_lib._unsafe_reset_threadpool(1)
+            threads = torch.get_num_threads()
+            if portable_lib._threadpool_get_thread_count() != threads:
+                portable_lib._unsafe_reset_threadpool(threads)
         self._source = source
 
     def method(self, name: str) -> Callable[..., Sequence[Tensor]]:

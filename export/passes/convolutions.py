@@ -16,7 +16,7 @@ import torch
 from torch.fx import Node
 
 from export.passes.editor import Editor, apply_rules
-from export.passes.weights import FrozenWeights, StoredWeight
+from export.passes.weights import FrozenWeights, StoredWeight, TracedWeight
 from pockettune.errors import ModelUnsupported
 
 __all__ = ["expand_convolutions"]
@@ -77,15 +77,15 @@ def _filter(
     transposed: object,
     groups: object,
 ) -> _Filter:
-    value = editor.constant_value(weight) if isinstance(weight, Node) else None
-    if value is None:
+    frozen = TracedWeight.at(editor, weight)
+    if frozen is None:
         raise ModelUnsupported("convolution", "a trained filter", "frozen filters")
     strides, paddings, dilations = list(stride), list(padding), list(dilation)  # type: ignore[call-overload]
     if transposed or groups != 1 or set(dilations) != {1} or len(set(strides)) != 1:
         found = f"stride {strides}, dilation {dilations}, groups {groups}, transposed {transposed}"
         raise ModelUnsupported("convolution", found, "equal strides, dilation 1, one group")
-    outputs, inputs, height, width = value.shape
-    taps, edges = weights.taps(value), (paddings[0], paddings[1])
+    outputs, inputs, height, width = frozen.values.shape
+    taps, edges = weights.taps(frozen), (paddings[0], paddings[1])
     return _Filter(taps, outputs, inputs, height, width, strides[0], edges)
 
 

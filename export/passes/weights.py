@@ -16,12 +16,34 @@ from torch import Tensor
 from torch.fx import Node
 
 from export.passes.editor import Editor, Rule, apply_rules
-from pockettune.nn.quantize import quantize_rows
+from pockettune.nn import quantize  # noqa: F401  (registers pockettune::dequantize_rows)
 
-__all__ = ["FrozenWeights", "StoredWeight", "share_embeddings", "share_linears"]
+__all__ = ["FrozenWeights", "StoredWeight", "TracedWeight", "share_embeddings", "share_linears"]
 
 aten = torch.ops.aten
 quantized = torch.ops.quantized_decomposed
+
+
+@dataclass(frozen=True, slots=True)
+class TracedWeight:
+    """A frozen weight as a traced graph has it: float32, or an int8 grid with scales by row."""
+
+    values: Tensor
+    scale: Tensor | None
+
+    @classmethod
+    def at(cls, editor: Editor, node: object) -> TracedWeight | None:
+        """The weight that a node is; None for a value that is computed or trained."""
+        if not isinstance(node, Node):
+            return None
+        value = editor.constant_value(node)
+        if value is not None:
+            return cls(value, None) if value.dtype == torch.float32 else None
+        if node.target is torch.ops.pockettune.dequantize_rows.default:
+            grid, scale = (editor.constant_value(part) for part in node.args)  # type: ignore[arg-type]
+            if grid is not None:
+                return cls(grid, scale)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,55 +80,58 @@ class StoredWeight:
 class FrozenWeights:
     """Stores frozen weights for the programs of a bundle.
 
-    ``bits`` is 32 or 8. A weight is known by its storage, so modules that share parameters share
-    constants; the store keeps the weights alive. ``bytes`` counts what is stored so far.
+    A weight is known by its storage, so modules that share parameters share constants; the store
+    keeps the weights alive. ``bytes`` counts what is stored so far.
     """
 
-    def __init__(self, bits: int) -> None:
-        if bits not in (8, 32):
-            raise ValueError(f"frozen weights have 8 or 32 bits, not {bits}")
-        self.bits = bits
+    def __init__(self) -> None:
         self.bytes = 0
         self._stored: dict[tuple[Any, ...], tuple[StoredWeight, ...]] = {}
-        self._weights: list[Tensor] = []
+        self._weights: list[TracedWeight] = []
         self._names = 0
 
-    def matrix(self, weight: Tensor) -> StoredWeight:
+    def matrix(self, weight: TracedWeight) -> StoredWeight:
         """The stored form of a weight ``[rows, columns]``."""
-        return self.taps(weight[:, :, None, None])[0]
+        return self.taps(TracedWeight(weight.values[:, :, None, None], weight.scale))[0]
 
-    def taps(self, weight: Tensor) -> tuple[StoredWeight, ...]:
+    def taps(self, weight: TracedWeight) -> tuple[StoredWeight, ...]:
         """The stored ``[outputs, inputs]`` of each tap of a filter ``[outputs, inputs, h, w]``.
 
         Row by row of the filter; all taps share one scale for each output.
         """
+        values = weight.values
         key = (
-            weight.untyped_storage().data_ptr(),
-            weight.storage_offset(),
-            tuple(weight.shape[:2]),
-            tuple(weight.stride()[:2]),
-            tuple(weight.shape[2:]),
+            values.untyped_storage().data_ptr(),
+            values.storage_offset(),
+            tuple(values.shape[:2]),
+            tuple(values.stride()[:2]),
+            tuple(values.shape[2:]),
         )
         if key not in self._stored:
             self._weights.append(weight)
-            self._stored[key] = self._store(weight.detach())
+            self._stored[key] = self._store(values.detach(), weight.scale)
         return self._stored[key]
 
-    def _store(self, weight: Tensor) -> tuple[StoredWeight, ...]:
-        scale: Tensor | None = None
-        if self.bits == 8:
-            weight, scale = quantize_rows(weight)
-            self.bytes += scale.nbytes
+    def _store(self, values: Tensor, scale: Tensor | None) -> tuple[StoredWeight, ...]:
+        self.bytes += 0 if scale is None else scale.nbytes
         name = f"weight_{self._names}"
         self._names += 1
         taps = []
-        height, width = weight.shape[2:]
+        height, width = values.shape[2:]
         for index in range(height * width):
-            tap = weight[:, :, index // width, index % width].contiguous()
+            tap = _own_storage(values[:, :, index // width, index % width])
             self.bytes += tap.nbytes
             tap_name = name if height * width == 1 else f"{name}_tap_{index}"
             taps.append(StoredWeight(tap_name, tap if scale is None else tap[None], scale))
         return tuple(taps)
+
+
+def _own_storage(tensor: Tensor) -> Tensor:
+    """``tensor``, contiguous, as the whole of its storage: delegates write storages to files.
+
+    The memory is not copied when it is contiguous already, as int8 weights lie.
+    """
+    return torch.from_numpy(tensor.contiguous().numpy())
 
 
 def share_linears(editor: Editor, weights: FrozenWeights) -> int:
@@ -119,10 +144,10 @@ def share_linears(editor: Editor, weights: FrozenWeights) -> int:
 
     def product(editor: Editor, left: Node, right: Node, bias: Node | None) -> Node | None:
         constant, transposed = _through_transposes(right)
-        weight = editor.constant_value(constant)
-        if weight is None or weight.dtype != torch.float32 or weight.dim() != 2:
+        weight = TracedWeight.at(editor, constant)
+        if weight is None or weight.values.dim() != 2 or not weight.values.numel():
             return None
-        if constant in editor.frozen or not weight.numel():
+        if constant in editor.frozen:
             return None
         stored = weights.matrix(weight)
         if transposed:
@@ -153,8 +178,8 @@ def share_embeddings(editor: Editor, weights: FrozenWeights) -> int:
 
     def embedding(editor: Editor, node: Node) -> Node | None:
         table, indices = node.args[:2]
-        weight = editor.constant_value(table)  # type: ignore[arg-type]
-        if weight is None or weight.dtype != torch.float32 or indices.op == "get_attr":  # type: ignore[union-attr]
+        weight = TracedWeight.at(editor, table)
+        if weight is None or indices.op == "get_attr":  # type: ignore[union-attr]
             return None
         stored = weights.matrix(weight)
         if stored.scale is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from pockettune.errors import (
@@ -38,15 +38,18 @@ _CLASSES = {
     "unet": ("UNet2DConditionModel",),
 }
 _SCHEDULER = "scheduler"
+# The names under which one file holds a component's weights; there are others.
+_WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 _ACTIVATIONS = ("silu", "swish")
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The components of a model: float32, on the CPU, in evaluation mode, without gradients.
+    """The components of a model: on the CPU, in evaluation mode, without gradients.
 
-    The three networks are diffusers' and transformers' own modules; later stages may change them in
-    place. ``scheduler`` is the content of ``scheduler_config.json``.
+    Weights are float32, or as they are in the files (``load_pipeline``). The three networks are
+    diffusers' and transformers' own modules; later stages may change them in place. ``scheduler``
+    is the content of ``scheduler_config.json``.
     """
 
     name: str
@@ -76,9 +79,11 @@ class Pipeline:
         return self.latent_shape[2] * factor, self.latent_shape[3] * factor
 
 
-def load_pipeline(model: str | Path) -> Pipeline:
+def load_pipeline(model: str | Path, *, as_stored: bool = False) -> Pipeline:
     """Load "starter", a folder in diffusers format, or a hub name like "owner/name".
 
+    Weights become float32, or with ``as_stored`` keep the floating dtype that they have in the
+    files: for who converts them one by one and has no memory for all of them in float32.
     Raises ModelNotFound, ModelComponentMissing, ModelUnsupported or ModelNotFinite.
     """
     folder = _folder_of(model)
@@ -93,7 +98,7 @@ def load_pipeline(model: str | Path) -> Pipeline:
     pipeline = Pipeline(
         name=str(model) if str(model) == STARTER else folder.name,
         scheduler=_read_json(scheduler_file, model, _SCHEDULER),
-        **{component: _load(folder, component) for component in _CLASSES},
+        **{component: _load(folder, component, as_stored) for component in _CLASSES},
     )
     _check_agreement(pipeline)
     for component in ("text_encoder", "vae", "unet"):
@@ -157,13 +162,14 @@ def _check_index(index: Mapping[str, Any], folder: Path) -> None:
             raise ModelUnsupported(component, entry[1], valid)
 
 
-def _load(folder: Path, component: str) -> Any:
+def _load(folder: Path, component: str, as_stored: bool) -> Any:
     """A component. Weights that a file leaves out would be random: they are refused."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
     path = folder / component
     try:
+        dtype = _stored_dtype(path) if as_stored else torch.float32
         with _no_progress_bars():
             if component == "tokenizer":
                 return CLIPTokenizer.from_pretrained(path)
@@ -171,20 +177,30 @@ def _load(folder: Path, component: str) -> Any:
                 # Plain attention: the fused kernel hides operators that an export must see.
                 module, info = CLIPTextModel.from_pretrained(
                     path,
-                    dtype=torch.float32,
+                    dtype=dtype,
                     attn_implementation="eager",
                     output_loading_info=True,
                 )
             else:
                 kind = AutoencoderKL if component == "vae" else UNet2DConditionModel
-                module, info = kind.from_pretrained(
-                    path, dtype=torch.float32, output_loading_info=True
-                )
+                module, info = kind.from_pretrained(path, dtype=dtype, output_loading_info=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelComponentMissing(folder, component) from error
     for weight in sorted(info["missing_keys"]):
         raise ModelComponentMissing(folder, f"{component}: {weight}")
     return module.eval().requires_grad_(requires_grad=False)
+
+
+def _stored_dtype(path: Path) -> torch.dtype:
+    """The one floating dtype of a component's weight file; float32 where there is no such."""
+    files = [path / name for name in _WEIGHT_FILES]
+    for file in (file for file in files if file.is_file()):
+        with safe_open(file, framework="pt") as weights:
+            names = {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118
+        halves = {"F16": torch.float16, "BF16": torch.bfloat16}
+        floating = {halves.get(name, torch.float32) for name in names if "F" in name}
+        return floating.pop() if len(floating) == 1 else torch.float32
+    return torch.float32
 
 
 @contextmanager

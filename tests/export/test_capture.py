@@ -18,7 +18,7 @@ from pockettune.errors import LoweringFailed
 from pockettune.methods.hollowed_net import Config, export
 from pockettune.models.pipeline import Pipeline, load_pipeline
 from pockettune.nn.lean import LeanOptions, make_lean_
-from pockettune.nn.quantize import fake_quantize_
+from pockettune.nn.quantize import quantize_
 from pockettune.program import Program, TensorSpec
 
 # What the XNNPACK partitioner takes in float32, and what may be left on integers.
@@ -48,7 +48,7 @@ def small_step(width: int = 6) -> Program:
     first, last = nn.Linear(width, width), nn.Conv2d(1, 2, 3, padding=1)
     for layer in (first, last):
         layer.requires_grad_(requires_grad=False)
-        fake_quantize_(layer, 8)
+        quantize_(layer, 8)
 
     def function(x: Tensor, weight: Tensor, momentum: Tensor, step: Tensor) -> tuple[Tensor, ...]:
         leaf = weight.detach().requires_grad_()
@@ -131,13 +131,13 @@ def check_contract(captured: Captured) -> None:
 
 @pytest.mark.parametrize("bits", [32, 8])
 def test_steps_equal_eager(bits: int) -> None:
-    captured = capture(small_step(), FrozenWeights(bits))
+    captured = capture(small_step(), FrozenWeights())
     check_contract(captured)
     assert largest_error(captured, 4) < 2e-6
 
 
 def test_statistics() -> None:
-    store = FrozenWeights(8)
+    store = FrozenWeights()
     statistics = capture(small_step(), store).statistics
     assert statistics.nodes > 0
     assert statistics.traced_nodes > 0
@@ -148,7 +148,7 @@ def test_statistics() -> None:
 
 
 def test_the_same_program_gives_the_same_graph() -> None:
-    first, second = (capture(small_step(), FrozenWeights(8)).graph for _ in range(2))
+    first, second = (capture(small_step(), FrozenWeights()).graph for _ in range(2))
     assert str(first.graph) == str(second.graph)
     for (name, value), (other_name, other) in zip(
         first.named_buffers(), second.named_buffers(), strict=True
@@ -166,7 +166,7 @@ def test_undeclared_results_are_refused(change: str) -> None:
     if change == "dtype":
         outputs.append(dataclasses.replace(step, dtype="float32"))
     with pytest.raises(LoweringFailed, match="declared"):
-        capture(dataclasses.replace(program, outputs=tuple(outputs)), FrozenWeights(8))
+        capture(dataclasses.replace(program, outputs=tuple(outputs)), FrozenWeights())
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def pipeline(model: Path, bits: int) -> Pipeline:
     loaded = load_pipeline(model)
     make_lean_(loaded, LeanOptions(attention_elements=2048, feed_forward_width=64))
     for component in (loaded.text_encoder, loaded.unet, loaded.vae):
-        fake_quantize_(component, bits)
+        quantize_(component, bits)
     return loaded
 
 
@@ -195,7 +195,7 @@ def pipeline(model: Path, bits: int) -> Pipeline:
 )
 def test_every_program_of_a_method(bits: int, config: Config, model: Path) -> None:
     parts = export(pipeline(model, bits), config)
-    store = FrozenWeights(bits)
+    store = FrozenWeights()
     captured = {program.name: capture(program, store) for program in parts.programs}
     for item in captured.values():
         check_contract(item)

@@ -8,7 +8,7 @@ from torch import nn
 from export.passes import FrozenWeights
 from export.passes.convolutions import expand_convolutions
 from pockettune.errors import ModelUnsupported
-from pockettune.nn.quantize import fake_quantize_
+from pockettune.nn.quantize import quantize_
 
 
 def both_ways(layer, padding=(0, 0, 0, 0)):
@@ -42,10 +42,10 @@ def both_ways(layer, padding=(0, 0, 0, 0)):
 def test_equals_convolution(size, kernel, stride, padding, samples, bits, rewritten, with_weights):
     torch.manual_seed(0)
     layer = nn.Conv2d(3, 5, kernel, stride, padding).requires_grad_(requires_grad=False)
-    fake_quantize_(layer, bits)
+    quantize_(layer, bits)
     x = torch.randn(samples, 3, *size)
     inputs = [x, torch.randn_like(layer(x))]
-    store = FrozenWeights(bits)
+    store = FrozenWeights()
     graph = rewritten(both_ways(layer), inputs, with_weights(expand_convolutions, store))
     graph.check()
     assert not any("convolution" in name for name in graph.counts())
@@ -57,7 +57,7 @@ def test_padding_on_one_side(rewritten, with_weights):
     """The down-sampler of an autoencoder pads right and below only."""
     layer = nn.Conv2d(3, 4, 3, 2).requires_grad_(requires_grad=False)
     inputs = [torch.randn(1, 3, 8, 8), torch.randn(1, 4, 4, 4)]
-    step = with_weights(expand_convolutions, FrozenWeights(32))
+    step = with_weights(expand_convolutions, FrozenWeights())
     rewritten(both_ways(layer, (0, 1, 0, 1)), inputs, step).check()
 
 
@@ -71,7 +71,7 @@ def test_padding_on_one_side(rewritten, with_weights):
     ],
 )
 def test_other_convolutions_are_refused(layer, rewritten, with_weights):
-    step = with_weights(expand_convolutions, FrozenWeights(32))
+    step = with_weights(expand_convolutions, FrozenWeights())
     with pytest.raises(ModelUnsupported, match="convolution"):
         rewritten(lambda x: (layer(x),), [torch.randn(1, 4, 8, 8)], step)
 
@@ -81,6 +81,6 @@ def test_trained_filters_are_refused(rewritten, with_weights):
         weight = weight.detach().requires_grad_()
         return torch.autograd.grad(F.conv2d(x, weight).sum(), weight)
 
-    step = with_weights(expand_convolutions, FrozenWeights(32))
+    step = with_weights(expand_convolutions, FrozenWeights())
     with pytest.raises(ModelUnsupported, match="trained filter"):
         rewritten(function, [torch.randn(1, 3, 4, 4), torch.randn(2, 3, 3, 3)], step)

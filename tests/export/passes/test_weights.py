@@ -8,12 +8,12 @@ from torch import nn
 from export.passes import FrozenWeights
 from export.passes.folding import fold_constants
 from export.passes.weights import share_embeddings, share_linears
-from pockettune.nn.quantize import fake_quantize_
+from pockettune.nn.quantize import quantize_
 
 
 def frozen(module: nn.Module, bits: int) -> nn.Module:
     module.requires_grad_(requires_grad=False)
-    fake_quantize_(module, bits)
+    quantize_(module, bits)
     return module
 
 
@@ -21,7 +21,7 @@ def frozen(module: nn.Module, bits: int) -> nn.Module:
 def test_forward_and_backward_read_one_constant(bits, rewritten, with_weights):
     torch.manual_seed(0)
     layer = frozen(nn.Linear(6, 4), bits)
-    store = FrozenWeights(bits)
+    store = FrozenWeights()
 
     def function(x):
         x = x.detach().requires_grad_()
@@ -45,7 +45,7 @@ def test_frozen_weights_are_not_folded(rewritten, with_weights):
     def function(gradient):
         return (gradient @ layer.weight,)
 
-    store = FrozenWeights(32)
+    store = FrozenWeights()
     passes = (with_weights(share_linears, store), fold_constants)
     graph = rewritten(function, [torch.randn(3, 4)], *passes)
     graph.check()
@@ -55,7 +55,7 @@ def test_frozen_weights_are_not_folded(rewritten, with_weights):
 
 def test_programs_share_constants(rewritten, with_weights):
     layer, other = frozen(nn.Linear(6, 4), 8), frozen(nn.Linear(6, 4), 8)
-    store = FrozenWeights(8)
+    store = FrozenWeights()
     step = with_weights(share_linears, store)
     first = rewritten(lambda x: (layer(x),), [torch.randn(3, 6)], step)
     second = rewritten(lambda x: (other(layer(x) @ layer.weight),), [torch.randn(2, 6)], step)
@@ -67,7 +67,7 @@ def test_programs_share_constants(rewritten, with_weights):
 @pytest.mark.parametrize("bits", [32, 8])
 def test_embedding_reads_stored_rows(bits, rewritten, with_weights):
     table = frozen(nn.Embedding(7, 5), bits)
-    store = FrozenWeights(bits)
+    store = FrozenWeights()
     indices = torch.tensor([[3, 0, 6]])
     graph = rewritten(lambda i: (table(i),), [indices], with_weights(share_embeddings, store))
     graph.check()
@@ -76,14 +76,8 @@ def test_embedding_reads_stored_rows(bits, rewritten, with_weights):
 
 
 def test_computed_matrices_are_left_alone(rewritten, with_weights):
-    store = FrozenWeights(8)
+    store = FrozenWeights()
     inputs = [torch.randn(3, 4), torch.randn(5, 4)]
     graph = rewritten(lambda x, w: (F.linear(x, w),), inputs, with_weights(share_linears, store))
     graph.check()
     assert store.bytes == 0
-
-
-@pytest.mark.parametrize("bits", [1, 4, 16])
-def test_other_bits_are_refused(bits):
-    with pytest.raises(ValueError, match="8 or 32 bits"):
-        FrozenWeights(bits)
