@@ -52,6 +52,17 @@ def test_the_starter_loads_whole() -> None:
         assert torch.equal(weight, stored[name].float()), name
 
 
+def test_weights_as_they_are_stored() -> None:
+    pipeline = load_pipeline("starter", as_stored=True)
+    for component, file in (
+        ("unet", "unet/diffusion_pytorch_model.safetensors"),
+        ("vae", "vae/diffusion_pytorch_model.safetensors"),
+        ("text_encoder", TEXT_WEIGHTS),
+    ):
+        stored = {weight.dtype for weight in load_file(starter.PATH / file).values()}
+        assert {weight.dtype for weight in getattr(pipeline, component).parameters()} == stored
+
+
 @pytest.mark.parametrize(
     ("model", "reason"),
     [

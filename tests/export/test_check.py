@@ -59,6 +59,13 @@ def test_a_wrong_gradient_is_caught_although_the_loss_is_right(tmp_path: Path) -
     assert "no chunk is wrong alone" in str(caught.value)
 
 
+def test_a_wrong_optimizer_is_caught_although_the_gradient_is_right(tmp_path: Path) -> None:
+    item = toy.capture_step(*toy.weights(), decay=0.8999)
+    path = lowered(tmp_path / "p.pte", item)
+    with pytest.raises(ParityFailed, match="momentum"):
+        check(path, [item], toy.method_export(), Tolerances(value=1e-5))
+
+
 def test_a_constant_changed_in_the_file_is_caught(tmp_path: Path) -> None:
     second = toy.weights()[1]
     item = toy.capture_forward(second)

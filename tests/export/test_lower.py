@@ -142,6 +142,24 @@ def test_int8_weights_stay_int8_in_the_file(tmp_path: Path) -> None:
     torch.testing.assert_close(found, inputs[0] @ (weight[0].float() * scale[:, None]).T)
 
 
+@pytest.mark.parametrize("count", [5, 6, 8, 9, 10, 30])
+def test_a_wide_concatenation_is_split_where_the_fewest_values_are_copied(
+    tmp_path: Path, count: int
+) -> None:
+    def function(*parts: Tensor) -> Any:
+        return (aten.cat.default(parts, -1),)
+
+    inputs = tuple(torch.randn(2, width + 1) for width in range(count))
+    item = captured("wide", function, inputs)
+    program = to_edge("wide", item.graph)
+    nodes = [node for node in program.graph.nodes if node.op == "call_function"]
+    assert max(len(node.all_input_nodes) for node in nodes) <= 5
+    assert len(nodes) == -(-(count - 1) // 4)
+    lowered, (found,) = run(item, tmp_path / "wide.pte", inputs)
+    assert lowered.programs["wide"].portable == ()
+    assert torch.equal(found, torch.cat(inputs, -1))
+
+
 def test_a_number_in_the_place_of_a_tensor_becomes_one(tmp_path: Path) -> None:
     def function(x: Tensor, index: Tensor) -> Any:
         return aten.mul.Tensor(x, 0.5), aten.add.Tensor(index, 2), aten.add.Tensor(index, 2.5)

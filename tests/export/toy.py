@@ -96,11 +96,14 @@ def step_program(first: Tensor, second: Tensor) -> Program:
     )
 
 
-def capture_step(first: Tensor, second: Tensor, *, error: float = 0.0) -> Captured:
-    """The step as a captured graph; ``error`` is added to one gradient, to have a wrong graph."""
+def capture_step(
+    first: Tensor, second: Tensor, *, error: float = 0.0, decay: float = 0.9
+) -> Captured:
+    """The step as a captured graph; ``error`` is added to one gradient, to have a wrong graph, and
+    with another ``decay`` the momentum is wrong."""
     constants = {
         "one": torch.ones(1),
-        "decay": torch.full((1,), 0.9),
+        "decay": torch.full((1,), decay),
         "rest": torch.full((1,), 0.1),
         "scale": torch.full((1,), 2.0 / (BATCH * INPUTS)),
         "mean": torch.full((1, BATCH * INPUTS), 1.0 / (BATCH * INPUTS)),

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from pockettune.nn.quantize import quantize_, quantize_rows
+from pockettune.nn.feed_forward import LeanFeedForward
+from pockettune.nn.quantize import Int8Weight, quantize_, quantize_rows
 
 
 def reference(weight: np.ndarray) -> np.ndarray:
@@ -68,3 +69,54 @@ def test_32_bits_change_nothing() -> None:
 def test_other_bits_are_refused(bits: int) -> None:
     with pytest.raises(ValueError, match="8 or 32 bits"):
         quantize_(net(), bits)
+
+
+def test_a_weight_is_float32_to_everybody_and_int8_in_memory() -> None:
+    module = net()
+    count = sum(weight.numel() for weight in module.parameters())
+    quantize_(module, 8)
+    assert sum(weight.numel() for weight in module.parameters()) == count
+    assert {weight.dtype for weight in module.parameters()} == {torch.float32}
+    layer: nn.Conv2d = module["convolution"]  # type: ignore[index, assignment]
+    assert isinstance(layer.weight, Int8Weight)
+    assert not layer.weight.requires_grad
+    assert layer.weight.grid.untyped_storage().nbytes() == layer.weight.numel()
+
+
+def test_layers_compute_and_differentiate_with_the_rounded_values() -> None:
+    module = net()
+    expected = nn.Conv2d(3, 4, 3)
+    with torch.no_grad():
+        rounded = torch.from_numpy(reference(module["convolution"].weight.numpy()))  # type: ignore[index]
+        expected.weight.copy_(rounded)
+        expected.bias.copy_(module["convolution"].bias)  # type: ignore[index, arg-type]
+    quantize_(module, 8)
+    x = torch.randn(2, 3, 6, 6)
+    found, wanted = (
+        torch.autograd.grad(layer(leaf).square().sum(), leaf)[0]
+        for layer in (module["convolution"], expected)  # type: ignore[index]
+        for leaf in [x.clone().requires_grad_()]
+    )
+    torch.testing.assert_close(found, wanted)
+
+
+def test_parts_of_a_feed_forward_layer_have_their_own_scales() -> None:
+    from diffusers.models.attention import FeedForward
+
+    torch.manual_seed(0)
+    plain = FeedForward(8, activation_fn="geglu").requires_grad_(requires_grad=False)
+    lean = LeanFeedForward(plain, 16)
+    x = torch.randn(3, 8)
+    before = lean(x)
+    quantize_(lean, 8)
+    matrices = [weight for weight in lean.weights if weight.dim() == 2]
+    assert len(matrices) == 6
+    assert all(isinstance(weight, Int8Weight) for weight in matrices)
+    torch.testing.assert_close(lean(x), before, rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize("bits", [8, 32])
+def test_half_precision_becomes_float32(bits: int) -> None:
+    module = net().half()
+    quantize_(module, bits)
+    assert {weight.dtype for weight in module.parameters()} == {torch.float32}

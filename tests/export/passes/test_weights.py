@@ -7,7 +7,7 @@ from torch import nn
 
 from export.passes import FrozenWeights
 from export.passes.folding import fold_constants
-from export.passes.weights import share_embeddings, share_linears
+from export.passes.weights import TracedWeight, share_embeddings, share_linears
 from pockettune.nn.quantize import quantize_
 
 
@@ -81,3 +81,17 @@ def test_computed_matrices_are_left_alone(rewritten, with_weights):
     graph = rewritten(lambda x, w: (F.linear(x, w),), inputs, with_weights(share_linears, store))
     graph.check()
     assert store.bytes == 0
+
+
+def test_filters_are_stored_without_a_copy():
+    layer = frozen(nn.Conv2d(3, 5, 3), 8)
+    weight = layer.weight
+    taps = FrozenWeights().taps(TracedWeight(weight.grid, weight.scales))
+    first, last = (
+        weight.grid.data_ptr() + index * weight.grid[:, :, 0, 0].numel() for index in (0, 8)
+    )
+    assert (taps[0].stored.data_ptr(), taps[8].stored.data_ptr()) == (first, last)
+    for index, tap in enumerate(taps):
+        assert torch.equal(tap.stored[0], weight.grid[:, :, index // 3, index % 3])
+        # A delegate writes whole storages to the file.
+        assert tap.stored.untyped_storage().nbytes() == 15
