@@ -23,11 +23,15 @@ WORK = ROOT / "build" / "benchmarks"
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A bundle's folder, what the exporter said of it, and the export's peak memory in bytes."""
+    """A bundle's folder, what the exporter said of it, and the export's peak memory in bytes.
+
+    ``cpu_seconds`` is processor time, on a busy machine less than the exporter's ``seconds``.
+    """
 
     folder: Path
     result: dict[str, Any]
     peak_bytes: int
+    cpu_seconds: float
 
 
 def model_folder(name: str) -> str:
@@ -52,7 +56,7 @@ def export(name: str, model: str, *options: str) -> Exported:
     if kept.exists() and folder.exists() and kept.stat().st_mtime > _last_change():
         known = json.loads(kept.read_text())
         if known["asked"] == asked:
-            return Exported(folder, known["result"], known["peak_bytes"])
+            return Exported(folder, known["result"], known["peak_bytes"], known["cpu_seconds"])
     command = [sys.executable, "-m", "export", "--model", model_folder(model), "--out", str(folder)]
     process = subprocess.Popen([*command, "--json", *options], cwd=ROOT, stdout=subprocess.PIPE)
     output = process.stdout.read() if process.stdout else b""
@@ -60,10 +64,13 @@ def export(name: str, model: str, *options: str) -> Exported:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"the export of {name} ended with status {process.returncode}")
-    exported = Exported(folder, json.loads(output), usage.ru_maxrss * 1024)
-    facts = {"asked": asked, "result": exported.result, "peak_bytes": exported.peak_bytes}
-    kept.write_text(json.dumps(facts))
-    return exported
+    facts = {
+        "result": json.loads(output),
+        "peak_bytes": usage.ru_maxrss * 1024,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+    }
+    kept.write_text(json.dumps({"asked": asked, **facts}))
+    return Exported(folder, **facts)
 
 
 def _last_change() -> float:

@@ -19,8 +19,9 @@ from benchmarks.bundles import WORK, Exported, bench, eager, export
 from benchmarks.record import machine, record
 from pockettune.runner import find_runner
 
-__all__ = ["main"]
+__all__ = ["EXPORT", "main"]
 
+EXPORT = ("--cut", "C", "--bits", "8")
 COLUMNS = [("figure", "figure", ""), ("value", "value", "")]
 
 
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--no-eager", action="store_true", help="leave out the eager step (9 GB)")
     options = parser.parse_args()
     started = machine()
-    exported = export("sd15", "sd15", "--cut", "C", "--bits", "8", "--steps", str(options.steps))
+    exported = export("sd15", "sd15", *EXPORT)
     trained = train(exported.folder, options.steps, WORK / "sd15-out")
     losses = trained["losses"]
     if losses[-1] > losses[0]:
@@ -87,6 +88,7 @@ def of_export(exported: Exported) -> list[tuple[str, str]]:
     seconds, result = exported.result["seconds"], exported.result
     return [
         ("export", f"{sum(seconds.values()):.0f} s"),
+        ("export, processor time", f"{exported.cpu_seconds:.0f} s"),
         *((f"export: {name}", f"{value:.0f} s") for name, value in seconds.items()),
         ("export, peak memory (RSS)", megabytes(exported.peak_bytes)),
         ("bundle, all programs", megabytes(result["bundle_bytes"])),

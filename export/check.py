@@ -68,9 +68,11 @@ def check(
     for index, item in enumerate(captured):
         program = item.program
         report(program.name, index, len(captured))
-        # One file object per program: a loaded method's memory is freed with it.
-        run = ProgramFile(path).method(program.name)
-        parity, worst = _measure(program, parts.tensors, run, tolerances)
+        # No name for the method: its memory, and with it the workspace that all methods share, is
+        # to be free before the next one is loaded.
+        parity, worst = _measure(
+            program, parts.tensors, ProgramFile(path).method(program.name), tolerances
+        )
         if worst is not None:
             what, difference, tolerance = worst
             operators = first_wrong(item, program.example(_SEED), tolerances.value, chunk_nodes)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from executorch.extension.pybindings import portable_lib
 from executorch.runtime import Runtime
 from torch import Tensor
@@ -19,16 +18,16 @@ __all__ = ["ProgramFile"]
 
 
 class ProgramFile:
-    """A program file, from its path or its bytes, with as many threads as PyTorch has.
+    """A program file, from its path or its bytes.
 
-    Kernels split outputs among threads, never a sum: results do not depend on their number.
+    One thread: beside PyTorch's own, more would wait for each other at every small operator of a
+    busy machine (tens of times slower).
     """
 
     def __init__(self, source: Path | bytes) -> None:
         with _muted():
-            threads = torch.get_num_threads()
-            if portable_lib._threadpool_get_thread_count() != threads:
-                portable_lib._unsafe_reset_threadpool(threads)
+            if portable_lib._threadpool_get_thread_count() != 1:
+                portable_lib._unsafe_reset_threadpool(1)
         self._source = source
 
     def method(self, name: str) -> Callable[..., Sequence[Tensor]]:
