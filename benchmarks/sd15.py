@@ -21,6 +21,7 @@ from pockettune.runner import find_runner
 
 __all__ = ["EXPORT", "main"]
 
+STEPS = ("prepare", "capture", "lower", "check", "pack")
 EXPORT = ("--cut", "C", "--bits", "8")
 COLUMNS = [("figure", "figure", ""), ("value", "value", "")]
 
@@ -89,7 +90,7 @@ def of_export(exported: Exported) -> list[tuple[str, str]]:
     return [
         ("export", f"{sum(seconds.values()):.0f} s"),
         ("export, processor time", f"{exported.cpu_seconds:.0f} s"),
-        *((f"export: {name}", f"{value:.0f} s") for name, value in seconds.items()),
+        *((f"export: {name}", f"{seconds[name]:.0f} s") for name in STEPS),
         ("export, peak memory (RSS)", megabytes(exported.peak_bytes)),
         ("bundle, all programs", megabytes(result["bundle_bytes"])),
     ]
