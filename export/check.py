@@ -20,6 +20,7 @@ from torch import Tensor
 from export.lower import CHUNK_NODES
 from export.lowering.bisect import first_wrong
 from export.lowering.runtime import ProgramFile
+from export.memory import release_memory
 from export.parity import (
     STEPS,
     Parity,
@@ -78,6 +79,7 @@ def check(
             operators = first_wrong(item, program.example(_SEED), tolerances.value, chunk_nodes)
             raise ParityFailed(program.name, what, difference, tolerance, operators)
         measured[program.name] = parity
+        release_memory()
     report("", len(captured), len(captured))
     return measured
 

@@ -9,7 +9,6 @@ arena, its delegates, and each operator that the delegate left to portable kerne
 from __future__ import annotations
 
 import errno
-import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +32,8 @@ from export.lowering.private import (
     without_code_generation,
 )
 from export.lowering.split import ChunkGraph, split
+from export.lowering.workspace import reserve
+from export.memory import release_memory
 from pockettune.errors import DiskFull, IoFailed
 
 if TYPE_CHECKING:
@@ -98,8 +99,7 @@ def lower(
     lowered = _lower(
         captured, path, chunk_nodes, on_progress or (lambda _name, _done, _total: None)
     )
-    # Graphs refer to themselves: without this the copies of all constants would live on.
-    gc.collect()
+    release_memory()
     return lowered
 
 
@@ -112,7 +112,7 @@ def _lower(captured: Sequence[Captured], path: Path, chunk_nodes: int, report: P
             name = item.program.name
             source = to_edge(name, item.graph)
             parts = partition(source)
-            plan = stages(name, source.graph, parts, chunk_nodes)
+            plan = reserve(source.graph, stages(name, source.graph, parts, chunk_nodes))
             programs[name] = _delegate(name, source, plan, store, report)
             nodes = sum(node.op == "call_function" for node in source.graph.nodes)
             delegates = sum(len(stage.chunks) for stage in plan)
