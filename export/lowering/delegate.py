@@ -33,6 +33,7 @@ _UNTOUCHED_BY_PASSES = frozenset(
         "aten.log.default",
         "aten.maximum.default",
         "aten.minimum.default",
+        "aten.mm.default",
         "aten.mul.Tensor",
         "aten.neg.default",
         "aten.permute_copy.default",

@@ -21,7 +21,7 @@ from export.passes.elementwise import (
 from export.passes.finishing import drop_unused_constants, own_outputs
 from export.passes.folding import fold_constants, fold_fills, merge_constants
 from export.passes.norms import expand_norms
-from export.passes.products import expand_products
+from export.passes.products import expand_products, read_transposed
 from export.passes.reductions import expand_reductions
 from export.passes.resampling import expand_upsampling
 from export.passes.views import (
@@ -55,6 +55,7 @@ PASSES: tuple[Callable[[Editor], int], ...] = (
     canonicalize_views,  # reshape, permute and slice only
     merge_views,  # each view is a copy: fewer of them
     fold_constants,  # views of constants that appeared meanwhile
+    read_transposed,  # a product packs its matrix either way round
     share_views,  # the same view twice, close together
     repeat_views,  # no view is kept from forward to backward
     own_outputs,  # outputs never alias inputs

@@ -1,4 +1,4 @@
-"""Products of two computed matrices as ``linear``, which the delegate runs without a copy."""
+"""Products of two computed matrices in the forms that the delegate runs without a copy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch.fx import Node
 
 from export.passes.editor import Editor, apply_rules
 
-__all__ = ["expand_products"]
+__all__ = ["expand_products", "read_transposed"]
 
 aten = torch.ops.aten
 
@@ -39,3 +39,23 @@ def expand_products(editor: Editor) -> int:
     return apply_rules(
         editor, {aten.mm.default: mm, aten.addmm.default: addmm, aten.bmm.default: bmm}
     )
+
+
+def read_transposed(editor: Editor) -> int:
+    """``linear`` with the permute of a computed matrix becomes ``mm`` with the matrix itself.
+
+    The delegate packs a computed matrix for each product anyhow, and can read it either way round,
+    so the permute's copy is saved. A constant keeps its permute: packed from the constant, it would
+    be laid out once more in memory when the program is loaded.
+    """
+
+    def linear(editor: Editor, node: Node) -> Node | None:
+        left, right, *bias = node.args
+        if bias or right.target is not aten.permute.default:  # type: ignore[union-attr]
+            return None
+        matrix = right.args[0]  # type: ignore[union-attr]
+        if matrix.op == "get_attr" or left.meta["val"].dim() != 2:  # type: ignore[union-attr]
+            return None
+        return editor.call(aten.mm.default, left, matrix)
+
+    return apply_rules(editor, {aten.linear.default: linear})

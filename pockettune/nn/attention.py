@@ -98,13 +98,15 @@ class _Attention(torch.autograd.Function):
                     d_probabilities = torch.mm(gradient_chunk, value_head.t())
                     d_scores = (d_probabilities - row_sums) * probabilities
                     d_query.append(torch.mm(d_scores, key_head))
-                    part = torch.mm(d_scores.t(), query_chunk)
+                    # Transposed, so that the large matrix is the right-hand side: a left one would
+                    # be copied to be transposed.
+                    part = torch.mm(query_chunk.t(), d_scores)
                     d_key = part if d_key is None else d_key + part
-                    part = torch.mm(probabilities.t(), gradient_chunk)
+                    part = torch.mm(gradient_chunk.t(), probabilities)
                     d_value = part if d_value is None else d_value + part
                 by_head[0].append(_concatenate(d_query, 0))
-                by_head[1].append(d_key)  # type: ignore[arg-type]  # there is at least one chunk
-                by_head[2].append(d_value)  # type: ignore[arg-type]
+                by_head[1].append(d_key.t())  # type: ignore[union-attr]  # there is a chunk
+                by_head[2].append(d_value.t())  # type: ignore[union-attr]
             for total, columns in zip(by_sample, by_head, strict=True):
                 total.append(_concatenate(columns, 1))
         d_all = [_concatenate(parts, 0) for parts in by_sample]
