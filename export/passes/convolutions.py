@@ -1,10 +1,11 @@
-"""Convolutions as sums of shifted products, one for each tap of the filter.
+"""Convolutions as sums of shifted products, one for each tap of the filter or each row of taps.
 
-With channels last, ``y[p] = sum over taps k of W_k x[stride * p + k - padding]``: a ``linear``
-for each tap with a slice of the padded input. The gradient of the input reads the same taps, so a
-filter is stored once, and no convolution operator is left: a delegate that serializes a constant
-for a convolution and a transposed one lays it out for the first only and computes the second
-wrongly.
+With channels last, ``y[p] = sum over taps k of W_k x[stride * p + k - padding]``: a ``linear`` with
+a slice of the padded input. Where its input is small, the taps of a row are one product, with the
+shifted inputs side by side: fewer, larger operators. The gradient of the input reads the same
+constants, so a filter is stored once, and no convolution operator is left: a delegate that
+serializes a constant for a convolution and a transposed one lays it out for the first only and
+computes the second wrongly.
 """
 
 from __future__ import annotations
@@ -23,10 +24,17 @@ __all__ = ["expand_convolutions"]
 
 aten = torch.ops.aten
 
+# Elements of the shifted inputs side by side, 8 MB: beyond it they would be a program's largest
+# workspace.
+_LARGEST_ROW = 2**21
+
 
 @dataclass(frozen=True, slots=True)
 class _Filter:
-    """A frozen filter ``[outputs, inputs, height, width]`` and how it moves."""
+    """A frozen filter ``[outputs, inputs, height, width]`` and how it moves.
+
+    ``taps`` has a part for each tap, or for each row of them.
+    """
 
     taps: tuple[StoredWeight, ...]
     outputs: int
@@ -35,6 +43,11 @@ class _Filter:
     width: int
     stride: int
     padding: tuple[int, int]
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether a part is a row of taps."""
+        return self.width > 1 and len(self.taps) == self.height
 
 
 def expand_convolutions(editor: Editor, weights: FrozenWeights) -> int:
@@ -46,8 +59,9 @@ def expand_convolutions(editor: Editor, weights: FrozenWeights) -> int:
 
     def forward(editor: Editor, node: Node) -> Node:
         x, weight, bias, stride, padding, dilation, transposed, _, groups = node.args
-        moved = _filter(editor, weights, weight, stride, padding, dilation, transposed, groups)
-        result = _forward(editor, moved, x, node.meta["val"].shape)  # type: ignore[arg-type]
+        moved = _filter(editor, weights, x, weight, stride, padding, dilation, transposed, groups)
+        run = _forward_joined if moved.is_joined else _forward
+        result = run(editor, moved, x, node.meta["val"].shape)  # type: ignore[arg-type]
         if bias is not None:
             result = editor.call(aten.add.Tensor, result, bias)
         return editor.permute(result, (0, 3, 1, 2))
@@ -56,7 +70,7 @@ def expand_convolutions(editor: Editor, weights: FrozenWeights) -> int:
         gradient, x, weight, _, stride, padding, dilation, transposed, _, groups, mask = node.args
         if mask[1] or mask[2]:  # type: ignore[index]
             raise ModelUnsupported("convolution", "a trained filter", "frozen filters")
-        moved = _filter(editor, weights, weight, stride, padding, dilation, transposed, groups)
+        moved = _filter(editor, weights, x, weight, stride, padding, dilation, transposed, groups)
         shape = x.meta["val"].shape  # type: ignore[union-attr]
         spread = _backward if moved.stride == 1 else _backward_strided
         return (editor.permute(spread(editor, moved, gradient, shape), (0, 3, 1, 2)),)  # type: ignore[arg-type]
@@ -70,6 +84,7 @@ def expand_convolutions(editor: Editor, weights: FrozenWeights) -> int:
 def _filter(
     editor: Editor,
     weights: FrozenWeights,
+    x: object,
     weight: object,
     stride: object,
     padding: object,
@@ -85,8 +100,52 @@ def _filter(
         found = f"stride {strides}, dilation {dilations}, groups {groups}, transposed {transposed}"
         raise ModelUnsupported("convolution", found, "equal strides, dilation 1, one group")
     outputs, inputs, height, width = frozen.values.shape
-    taps, edges = weights.taps(frozen), (paddings[0], paddings[1])
+    area = x.meta["val"][:, 0].numel()  # type: ignore[attr-defined]
+    joined = width > 1 and strides[0] == 1 and area * width * max(inputs, outputs) <= _LARGEST_ROW
+    taps, edges = weights.taps(frozen, joined=joined), (paddings[0], paddings[1])
     return _Filter(taps, outputs, inputs, height, width, strides[0], edges)
+
+
+def _rows(
+    editor: Editor, padded: Node, starts: tuple[list[int], list[int]], shape: Sequence[int]
+) -> list[Node]:
+    """For each row of taps its operand ``[N * H * W, width * C]``.
+
+    ``padded`` is channels last; ``starts`` are the first row of each row of taps and the first
+    column of each tap within one; ``shape`` is ``(N, H, W, C)``.
+    """
+    samples, height, width, channels = shape
+    columns = [editor.slice(padded, 2, start, start + width) for start in starts[1]]
+    beside = editor.call(aten.cat.default, columns, 3)
+    flat = (samples * height * width, len(columns) * channels)
+    return [
+        editor.reshape(editor.slice(beside, 1, start, start + height), flat) for start in starts[0]
+    ]
+
+
+def _sum(editor: Editor, terms: Sequence[Node]) -> Node:
+    total, *others = terms
+    for term in others:
+        total = editor.call(aten.add.Tensor, total, term)
+    return total
+
+
+def _forward_joined(editor: Editor, moved: _Filter, x: Node, shape: Sequence[int]) -> Node:
+    """As :func:`_forward`, for stride 1, with a product for each row of taps."""
+    samples, outputs, out_height, out_width = shape
+    above, left = moved.padding
+    padded = editor.pad(editor.permute(x, (0, 2, 3, 1)), (0, 0, left, left, above, above))
+    starts = (list(range(moved.height)), list(range(moved.width)))
+    operands = _rows(editor, padded, starts, (samples, out_height, out_width, moved.inputs))
+    total = _sum(
+        editor,
+        [
+            editor.call(aten.linear.default, operand, row.node(editor))
+            for operand, row in zip(operands, moved.taps, strict=True)
+        ],
+    )
+    scaled = moved.taps[0].scaled(editor, total)
+    return editor.reshape(scaled, (samples, out_height, out_width, outputs))
 
 
 def _forward(editor: Editor, moved: _Filter, x: Node, shape: Sequence[int]) -> Node:
@@ -135,6 +194,15 @@ def _times(editor: Editor, gradient: Node, tap: StoredWeight) -> Node:
     return editor.call(aten.linear.default, gradient, editor.permute(tap.node(editor), (1, 0)))
 
 
+def _times_row(editor: Editor, moved: _Filter, gradient: Node, row: StoredWeight) -> Node:
+    """Gradients side by side ``[n, width * outputs]`` times a row of taps, ``[n, inputs]``."""
+    split = editor.reshape(row.node(editor), (moved.outputs, moved.width, moved.inputs))
+    matrix = editor.reshape(
+        editor.permute(split, (1, 0, 2)), (moved.width * moved.outputs, moved.inputs)
+    )
+    return editor.call(aten.mm.default, gradient, matrix)
+
+
 def _backward(editor: Editor, moved: _Filter, gradient: Node, shape: Sequence[int]) -> Node:
     """Gradient of an input ``shape`` ``[N, C, H, W]`` as ``[N, H, W, C]``, for stride 1.
 
@@ -151,6 +219,17 @@ def _backward(editor: Editor, moved: _Filter, gradient: Node, shape: Sequence[in
     right_of = width + moved.padding[1] - out_width
     # Padding beyond the filter's reach gives gradients that fall outside of the input.
     padded = editor.pad(last, (0, 0, max(left, 0), max(right_of, 0), max(above, 0), max(below, 0)))
+    if moved.is_joined:
+        starts = (
+            [moved.height - 1 - down + max(-above, 0) for down in range(moved.height)],
+            [moved.width - 1 - right + max(-left, 0) for right in range(moved.width)],
+        )
+        operands = _rows(editor, padded, starts, (samples, height, width, moved.outputs))
+        products = [
+            _times_row(editor, moved, operand, row)
+            for operand, row in zip(operands, moved.taps, strict=True)
+        ]
+        return editor.reshape(_sum(editor, products), (samples, height, width, channels))
     total: Node | None = None
     for index, tap in enumerate(moved.taps):
         down, right = divmod(index, moved.width)

@@ -94,10 +94,12 @@ class FrozenWeights:
         """The stored form of a weight ``[rows, columns]``."""
         return self.taps(TracedWeight(weight.values[:, :, None, None], weight.scale))[0]
 
-    def taps(self, weight: TracedWeight) -> tuple[StoredWeight, ...]:
-        """The stored ``[outputs, inputs]`` of each tap of a filter ``[outputs, inputs, h, w]``.
+    def taps(self, weight: TracedWeight, *, joined: bool = False) -> tuple[StoredWeight, ...]:
+        """The stored parts of a filter ``[outputs, inputs, h, w]``, row by row.
 
-        Row by row of the filter; all taps share one scale for each output.
+        Each part is a tap ``[outputs, inputs]``, or, ``joined``, a row of taps ``[outputs, w *
+        inputs]``; the first use of a filter decides for all. All parts share one scale for each
+        output.
         """
         values = weight.values
         key = (
@@ -109,21 +111,29 @@ class FrozenWeights:
         )
         if key not in self._stored:
             self._weights.append(weight)
-            self._stored[key] = self._store(values.detach(), weight.scale)
+            self._stored[key] = self._store(values.detach(), weight.scale, joined)
         return self._stored[key]
 
-    def _store(self, values: Tensor, scale: Tensor | None) -> tuple[StoredWeight, ...]:
+    def _store(
+        self, values: Tensor, scale: Tensor | None, joined: bool
+    ) -> tuple[StoredWeight, ...]:
         self.bytes += 0 if scale is None else scale.nbytes
         name = f"weight_{self._names}"
         self._names += 1
-        taps = []
-        height, width = values.shape[2:]
-        for index in range(height * width):
-            tap = _own_storage(values[:, :, index // width, index % width])
+        outputs, _, height, width = values.shape
+        if joined:
+            parts = [
+                values[:, :, row].transpose(1, 2).reshape(outputs, -1) for row in range(height)
+            ]
+        else:
+            parts = [values[:, :, i // width, i % width] for i in range(height * width)]
+        stored = []
+        for index, part in enumerate(parts):
+            tap = _own_storage(part)
             self.bytes += tap.nbytes
-            tap_name = name if height * width == 1 else f"{name}_tap_{index}"
-            taps.append(StoredWeight(tap_name, tap if scale is None else tap[None], scale))
-        return tuple(taps)
+            tap_name = name if len(parts) == 1 else f"{name}_tap_{index}"
+            stored.append(StoredWeight(tap_name, tap if scale is None else tap[None], scale))
+        return tuple(stored)
 
 
 def _own_storage(tensor: Tensor) -> Tensor:

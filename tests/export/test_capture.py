@@ -36,7 +36,7 @@ DELEGATED = {
         "exp",
         "floor",
     ),
-    *("gelu", "linear", "maximum", "minimum", "mul", "neg", "permute", "reshape", "rsqrt"),
+    *("gelu", "linear", "maximum", "minimum", "mm", "mul", "neg", "permute", "reshape", "rsqrt"),
     *("sigmoid", "sin", "slice", "sqrt", "sub", "tanh", "dequantize_per_tensor"),
 }
 PORTABLE = {"_to_copy", "add", "clamp", "embedding", "expand", "index_select", "reshape"}
