@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from export.exact import in_float64
 from export.lower import CHUNK_NODES
 from export.lowering.bisect import first_wrong
 from export.lowering.runtime import ProgramFile
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 __all__ = ["Parity", "Tolerances", "check"]
 
 _SEED = 17
+# A gradient that is a difference of near equals is off by rounding in eager float32 too
+# (docs/log.md). Beyond its tolerance the final program may be off this many times as much.
+_OF_EAGER = 4.0
 Run = Callable[..., Sequence[Tensor]]
 
 
@@ -72,7 +76,7 @@ def check(
         # No name for the method: its memory, and with it the workspace that all methods share, is
         # to be free before the next one is loaded.
         parity, worst = _measure(
-            program, parts.tensors, ProgramFile(path).method(program.name), tolerances
+            item, parts.tensors, ProgramFile(path).method(program.name), tolerances
         )
         if worst is not None:
             what, difference, tolerance = worst
@@ -85,9 +89,10 @@ def check(
 
 
 def _measure(
-    program: Program, tensors: Mapping[str, StateTensor], run: Run, tolerances: Tolerances
+    item: Captured, tensors: Mapping[str, StateTensor], run: Run, tolerances: Tolerances
 ) -> tuple[Parity, tuple[str, float, float] | None]:
     """The differences of a program, and the first that is too large: name, value, tolerance."""
+    program = item.program
     steps = _steps(program, tensors, run)
     # The second of several steps: its state is not zero, and its gradient is clipped.
     found, expected = steps[:2][-1]
@@ -107,11 +112,14 @@ def _measure(
     if trains(program):
         limits |= {"loss": tolerances.loss, "gradient": tolerances.gradient}
         gradients = _gradients(program, tensors, *steps[0])
+        rounding: set[str] = set()
+        if max(gradients.values(), default=0.0) > tolerances.gradient:
+            rounding = _rounding(item, tensors, *steps[0], tolerances.gradient)
         losses = tuple(_losses(program, steps))
         failures += [
             (f"gradient of {name}", error, tolerances.gradient)
             for name, error in gradients.items()
-            if not error <= tolerances.gradient
+            if not error <= tolerances.gradient and name not in rounding
         ]
         failures += [
             (f"loss of step {step}", error, tolerances.loss)
@@ -179,6 +187,29 @@ def _gradients(
         return {}
     views = _views(tensors, tuple(expected[position].shape))
     return dict(gradient_errors(found[position], expected[position], views))
+
+
+def _rounding(
+    item: Captured,
+    tensors: Mapping[str, StateTensor],
+    found: Sequence[Tensor],
+    expected: Sequence[Tensor],
+    tolerance: float,
+) -> set[str]:
+    """Names of the gradients whose difference is rounding.
+
+    Against the graph in float64 the final program is then off by no more than a few times what
+    eager float32 itself is off, and eager by less than the tolerance: it agrees with the graph.
+    """
+    program = item.program
+    inputs = first_gradient_inputs(program, tensors, program.example(_SEED))
+    exact = in_float64(item.graph, inputs)
+    final, eager = (_gradients(program, tensors, side, exact) for side in (found, expected))
+    return {
+        name
+        for name, error in final.items()
+        if eager[name] <= tolerance and error <= _OF_EAGER * eager[name]
+    }
 
 
 def _views(tensors: Mapping[str, StateTensor], shape: tuple[int, ...]) -> Sequence[View]:

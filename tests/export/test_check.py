@@ -59,6 +59,17 @@ def test_a_wrong_gradient_is_caught_although_the_loss_is_right(tmp_path: Path) -
     assert "no chunk is wrong alone" in str(caught.value)
 
 
+def test_rounding_beyond_the_tolerance_is_told_from_a_fault(tmp_path: Path) -> None:
+    """A tolerance that float32 cannot keep: eager is off float64 by as much as the program is."""
+    tight = Tolerances(gradient=1e-9)
+    right = toy.capture_step(*toy.weights())
+    with pytest.raises(ParityFailed, match="gradient of"):
+        check(lowered(tmp_path / "p.pte", right), [right], toy.method_export(), tight)
+    bearable = Tolerances(gradient=float(2 * torch.finfo(torch.float32).eps))
+    worst = check(tmp_path / "p.pte", [right], toy.method_export(), bearable)
+    assert worst["train_step"].max_relative_error < 1e-6
+
+
 def test_a_wrong_optimizer_is_caught_although_the_gradient_is_right(tmp_path: Path) -> None:
     item = toy.capture_step(*toy.weights(), decay=0.8999)
     path = lowered(tmp_path / "p.pte", item)
