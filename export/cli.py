@@ -1,7 +1,7 @@
 """The command ``python -m export``: words in, a bundle and a report out.
 
 Progress goes to standard error, the result to standard output. Exit statuses are those of
-``spec/errors.json``; 0 is success, and 1 is a fault of this program, which is logged.
+``spec/errors.json``; 0 is success, and a bug is logged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from export.prepare import Request, prepare
 from export.progress import StepClock
 from export.sizes import size
 from pockettune import method as methods
-from pockettune.errors import Interrupted, PocketTuneError, Usage
+from pockettune.errors import Bug, Interrupted, OutOfMemory, PocketTuneError, Usage
 from pockettune.files import storage_errors
 
 __all__ = ["build_parser", "main"]
@@ -144,12 +144,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(
             "There is not enough memory for this export; nothing was written: close other programs,"
             " use --bits 8 or a smaller model.",
-            1,
+            OutOfMemory.exit_status,
         )
     except OSError as error:
         return _storage_failure(error)
     except Exception as error:  # noqa: BLE001 - the last line before a person: a bug is said, logged
-        return _fail(_bug(error, arguments), 1)
+        return _fail(_bug(error, arguments), Bug.exit_status)
     finally:
         signal.signal(signal.SIGTERM, previous)
 

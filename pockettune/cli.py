@@ -19,7 +19,15 @@ from rich.console import Console
 
 from pockettune.arguments import parser
 from pockettune.bundle import Bundle, open_bundle
-from pockettune.errors import ConfigInvalid, DiskFull, Interrupted, IoFailed, PocketTuneError
+from pockettune.errors import (
+    Bug,
+    ConfigInvalid,
+    DiskFull,
+    Interrupted,
+    IoFailed,
+    OutOfMemory,
+    PocketTuneError,
+)
 from pockettune.files import storage_errors, write_atomically
 from pockettune.images import photo_files, read_photo
 from pockettune.personalize import Drawing, Subject, Training, generate, personalize, tokenizer_of
@@ -28,7 +36,6 @@ from pockettune.sheet import before_and_after
 
 __all__ = ["main"]
 
-_BUG = 1  # exit status when the fault is ours; every other one stands in spec/errors.json
 _CLASS_PICTURES = 16
 
 Result = dict[str, Any]
@@ -46,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error)
     except KeyboardInterrupt:
         return _fail(Interrupted("a signal"))
+    except MemoryError:
+        return _fail(OutOfMemory("use a bundle of a smaller model"))
     except OSError as error:
         path = error.filename or "a file"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -56,8 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "w", prefix="pockettune-", suffix=".log", delete=False
         ) as log:
             traceback.print_exc(file=log)
-        print(f"pockettune: this is a bug of ours; please report {log.name}.", file=sys.stderr)
-        return _BUG
+        return _fail(Bug(log.name))
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0

@@ -5,11 +5,13 @@ CamelCase), takes the facts, and writes one sentence: what happened, the value, 
 what to do. Commands print the sentence and exit with the status; nobody sees a traceback.
 
 PocketTuneError
+├── Bug                           1
 ├── Usage                         2
 ├── StorageError
 │   ├── IoFailed                  3
 │   └── DiskFull                  4
 ├── Interrupted                   5
+├── OutOfMemory                   6
 ├── BundleError
 │   ├── BundleNotFound           10
 │   ├── BundleManifestInvalid    11
@@ -54,6 +56,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 
 __all__ = [
     "AdapterUnchanged",
+    "Bug",
     "BundleCorrupt",
     "BundleError",
     "BundleFormatUnsupported",
@@ -76,6 +79,7 @@ __all__ = [
     "ModelNotFinite",
     "ModelNotFound",
     "ModelUnsupported",
+    "OutOfMemory",
     "ParityFailed",
     "PhotosTooFew",
     "PhotosUnreadable",
@@ -127,6 +131,15 @@ class PocketTuneError(Exception):
         return (type(self).from_sentence, (str(self),))
 
 
+class Bug(PocketTuneError):
+    """A fault of PocketTune itself, to be reported. ``log`` holds what is needed to find it."""
+
+    code, exit_status = "bug", 1
+
+    def __init__(self, log: _Name) -> None:
+        super().__init__(f"This is a bug of ours, not a mistake of yours; please report {log}.")
+
+
 class Usage(PocketTuneError):
     """The command line is wrong."""
 
@@ -172,6 +185,18 @@ class Interrupted(PocketTuneError):
     def __init__(self, signal: str) -> None:
         super().__init__(
             f"Stopped by {signal}; run the same command again to go on from the last saved state."
+        )
+
+
+class OutOfMemory(PocketTuneError):
+    """There is not enough memory; what was saved stays valid. ``remedy`` says how to need less."""
+
+    code, exit_status = "out_of_memory", 6
+
+    def __init__(self, remedy: str) -> None:
+        super().__init__(
+            f"There is not enough memory; what was saved stays valid: close other programs, or"
+            f" {remedy}."
         )
 
 

@@ -15,6 +15,10 @@ SPEC = Path(__file__).parent.parent / "spec" / "errors.json"
 
 SENTENCES = [
     (
+        errors.Bug("a.log"),
+        "This is a bug of ours, not a mistake of yours; please report a.log.",
+    ),
+    (
         errors.Usage("unknown option --rnak", "python -m export"),
         "unknown option --rnak; run `python -m export --help` to see what is valid.",
     ),
@@ -31,6 +35,11 @@ SENTENCES = [
     (
         errors.Interrupted("SIGINT"),
         "Stopped by SIGINT; run the same command again to go on from the last saved state.",
+    ),
+    (
+        errors.OutOfMemory("use a smaller model"),
+        "There is not enough memory; what was saved stays valid: close other programs, or use a"
+        " smaller model.",
     ),
     (
         errors.BundleNotFound("out"),

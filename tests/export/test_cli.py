@@ -93,7 +93,7 @@ def test_bad_input_is_one_sentence(
         (KeyboardInterrupt(), 5, "Stopped; no bundle was written."),
         (OSError(errno.ENOSPC, "no space", "a.pte"), 4, "The disk filled up while a.pte"),
         (OSError(errno.EACCES, "no", "a.pte"), 3, "Cannot use a.pte: no"),
-        (MemoryError(), 1, "not enough memory"),
+        (MemoryError(), 6, "not enough memory"),
     ],
 )
 def test_what_the_system_refuses_is_said(

@@ -5,7 +5,7 @@ import errno
 import sys
 from collections.abc import Callable
 
-from pockettune.errors import DiskFull, Interrupted, IoFailed, PocketTuneError
+from pockettune.errors import DiskFull, Interrupted, IoFailed, OutOfMemory, PocketTuneError
 
 __all__ = ["count", "run"]
 
@@ -18,6 +18,8 @@ def run(action: Callable[[], None], name: str) -> int:
         return _fail(error, name)
     except KeyboardInterrupt:
         return _fail(Interrupted("a signal"), name)
+    except MemoryError:
+        return _fail(OutOfMemory("ask for less"), name)
     except OSError as error:
         path = error.filename or "a file"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
