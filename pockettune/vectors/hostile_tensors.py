@@ -105,13 +105,9 @@ def _bad_entries() -> dict[str, bytes]:
         "shape_text": _entry(shape=["2"]),
         "shape_null": _entry(shape=[None]),
         "shape_negative": _entry(shape=[-1, -2]),
-        "shape_zero": _entry(0, 0, shape=[0]),
         "shape_nested": _entry(shape=[[2]]),
         "shape_nine_dimensions": _entry(shape=[1] * 8 + [2]),
         "shape_too_large": _entry(shape=[2**31], dtype="U8", data_offsets=[0, 2**31]),
-        "shape_wraps": _entry(0, 0, shape=[2**31 - 1, 2**31 - 1, 4, 4]),
-        # 65536^4 = 2^64, which is 0 in 64 bits.
-        "shape_wraps_to_zero": _entry(0, 0, shape=[65536] * 4),
         # (2^30 + 1) * 2^30 * 4 elements * 4 bytes = 2^64 + 2^34, which is 2^34 in 64 bits.
         "shape_wraps_to_small": _entry(0, 2**34, shape=[2**30 + 1, 2**30, 4]),
         "offsets_one": _entry(data_offsets=[8]),
@@ -129,6 +125,16 @@ def _bad_entries() -> dict[str, bytes]:
         else _file(b'{"a":' + entry + b"}")
         for name, entry in broken.items()
     }
+    # These claim no data and get none: data alone would be a reason to refuse them.
+    for name, shape in {
+        "shape_zero": [0],
+        "shape_wraps": [2**31 - 1, 2**31 - 1, 4, 4],
+        # 65536^4 = 2^64 elements, which is 0 in 64 bits.
+        "shape_wraps_to_zero": [65536] * 4,
+        # 2^62 elements fit, and their 2^64 bytes are 0 in 64 bits.
+        "shape_bytes_wrap_to_zero": [2**30, 2**30, 4],
+    }.items():
+        files[name] = _file({"a": _entry(0, 0, shape=shape)}, 0)
     for name, metadata in {
         "metadata_text": "pt",
         "metadata_list": ["pt"],

@@ -335,7 +335,7 @@ def test_a_folder_takes_one_run_at_a_time(
         ("pixels", np.zeros((2, 3, 8, 8), np.int64), 21),
         ("pixels", np.full((1, 3, 8, 8), 1.5, np.float32), 21),
         ("pixels", np.full((1, 3, 8, 8), np.nan, np.float32), 21),
-        ("pixels", np.zeros((0, 3, 8, 8), np.float32), 41),
+        ("pixels", np.zeros((0, 3, 8, 8), np.float32), 20),
         ("input_ids", None, 21),
         ("input_ids", np.zeros((1, 5), np.int64), 21),
         ("input_ids", np.zeros((2, 4), np.int64), 21),

@@ -11,7 +11,7 @@ std::vector<std::vector<int64_t>> read_prompts(const SafetensorsFile& file, std:
                                                int64_t rows, int64_t length);
 
 /// The number of photos; checks that "pixels" is float32 [n, 3, height, width] within [-1, 1].
-/// Raises photos_too_few, tensor_mismatch.
+/// Raises tensor_mismatch.
 uint64_t check_photos(const SafetensorsFile& file, int64_t height, int64_t width);
 
 /// Refuses a bundle of another task than text_to_image: config_invalid.

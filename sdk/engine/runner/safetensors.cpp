@@ -39,12 +39,15 @@ SafetensorsEntry parse_entry(const Path& path, const std::string& name, const Js
   SafetensorsEntry entry{
       name, *type, {}, offset_at(path, *offsets, 0), offset_at(path, *offsets, 1)};
   for (const Json& size : *shape->array()) {
-    if (!size.integer()) invalid(path, "the shape of '" + name + "' holds no whole number");
+    if (!size.integer() || *size.integer() < 1 || *size.integer() > INT32_MAX)
+      invalid(path, "the shape of '" + name + "' holds something else than 1 to 2^31 - 1");
     entry.shape.push_back(*size.integer());
   }
   if (entry.shape.size() > max_rank) invalid(path, "'" + name + "' has more than 8 dimensions");
   const std::optional<uint64_t> count = element_count(entry.shape);
-  if (!count || entry.end < entry.begin || entry.end - entry.begin != *count * size_of(*type)) {
+  uint64_t bytes = 0;
+  if (!count || __builtin_mul_overflow(*count, size_of(*type), &bytes) || entry.end < entry.begin ||
+      entry.end - entry.begin != bytes) {
     invalid(path, "the offsets of '" + name + "' do not match its shape");
   }
   return entry;
