@@ -37,15 +37,9 @@ Buffer example(const Bundle& bundle, const Argument& argument, uint64_t seed, ui
     case BindingKind::random_integer:
       random_integer(key, argument.low, argument.high, buffer.as<int64_t>());
       break;
-    case BindingKind::hyper: {
-      const double value = hyper_value(bundle.manifest(), argument.binding.name);
-      if (argument.dtype == DType::float32) {
-        for (float& element : buffer.as<float>()) element = static_cast<float>(value);
-      } else {
-        for (int64_t& element : buffer.as<int64_t>()) element = static_cast<int64_t>(value);
-      }
+    case BindingKind::hyper:
+      fill_number(buffer, argument.dtype, hyper_value(bundle.manifest(), argument.binding.name));
       break;
-    }
     case BindingKind::batch:
       if (argument.dtype == DType::float32) {
         random_uniform(key, buffer.as<float>());

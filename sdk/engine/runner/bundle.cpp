@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include "manifest_reader.h"
-#include "safetensors.h"
 
 namespace pockettune {
 namespace {
@@ -60,12 +59,29 @@ Bundle::Bundle(const Path& folder)
   // Sizes first: hashing is slow, and a file that was cut off is the common case.
   for (const auto& [name, entry] : manifest_.files) check_size(folder_, name, entry.bytes);
   for (const auto& [name, entry] : manifest_.files) {
-    if (ReadFile(path(name)).sha256_from(0) != entry.sha256)
+    const ReadFile file(path(name));
+    if (file.sha256_from(0) != entry.sha256)
       corrupt("'" + path(name).string() + "' has changed bytes");
+    verified_.emplace(name, file.stamp());
   }
   for (const auto& [name, tensor] : manifest_.tensors) {
-    if (tensor.file) SafetensorsFile(path(*tensor.file)).require(name, tensor.dtype, tensor.shape);
+    if (tensor.file) tensors(*tensor.file).require(name, tensor.dtype, tensor.shape);
   }
+}
+
+SafetensorsFile Bundle::tensors(const std::string& file) const {
+  SafetensorsFile opened(path(file));
+  check_stamp(file, opened.stamp());
+  return opened;
+}
+
+void Bundle::check_unchanged(const std::string& file) const {
+  check_stamp(file, ReadFile(path(file)).stamp());
+}
+
+void Bundle::check_stamp(const std::string& file, const FileStamp& found) const {
+  if (found != verified_.at(file))
+    corrupt("'" + path(file).string() + "' was changed while it was in use");
 }
 
 const Program& Bundle::program(const std::string& name) const {

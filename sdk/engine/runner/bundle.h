@@ -2,6 +2,7 @@
 #pragma once
 #include "files.h"
 #include "manifest.h"
+#include "safetensors.h"
 
 namespace pockettune {
 
@@ -16,6 +17,11 @@ class Bundle {
   /// Only for bundles that make pictures; the commands ask first.
   const Generation& generation() const { return manifest_.generation.value(); }
   Path path(const std::string& file) const { return folder_ / file; }
+  /// A tensor file, opened again. Raises bundle_corrupt when it is not the file that was verified.
+  SafetensorsFile tensors(const std::string& file) const;
+  /// Raises bundle_corrupt when a file was replaced or written to since it was verified: what is
+  /// opened or mapped later must be what was hashed.
+  void check_unchanged(const std::string& file) const;
   /// The program of that name; raises program_missing.
   const Program& program(const std::string& name) const;
   /// Raises engine_version_mismatch unless the programs were made for this runtime version (the
@@ -23,8 +29,11 @@ class Bundle {
   void check_engine(std::string_view runtime_version) const;
 
  private:
+  void check_stamp(const std::string& file, const FileStamp& found) const;
+
   Path folder_;
   Manifest manifest_;
+  Named<FileStamp> verified_;
 };
 
 }  // namespace pockettune

@@ -1,5 +1,7 @@
 #include "cache.h"
 
+#include <algorithm>
+#include <array>
 #include <stdexcept>
 
 #include "sha256.h"
@@ -8,6 +10,30 @@ namespace pockettune {
 namespace {
 
 constexpr std::string_view digest_key = "sha256";
+
+/// What makes a setting what it was; "" when it came with the bundle.
+std::string remedy(const std::string& key, const std::string& before, bool steps_are_known) {
+  if (key == "bundle_id") return "the same --bundle";
+  if (key == "inputs_sha256") return "the same --inputs";
+  constexpr std::array<std::string_view, 6> options{
+      "class_pictures", "learning_rate", "prior_weight", "samples", "seed", "steps"};
+  if (std::find(options.begin(), options.end(), key) == options.end()) return "";
+  std::string text = "--" + key + " " + before;
+  std::replace(text.begin(), text.end(), '_', '-');
+  // There are never more samples than steps.
+  if (key == "samples" && !steps_are_known) text += " and at least as many --steps";
+  return text;
+}
+
+/// Digests are long, and their beginning tells them apart.
+std::string shortened(const std::string& value) {
+  return value.size() > 24 ? value.substr(0, 12) + "..." : value;
+}
+
+void append(std::string& list, const std::string& item) {
+  if (!list.empty() && !item.empty()) list += ", ";
+  list += item;
+}
 
 }  // namespace
 
@@ -29,14 +55,25 @@ void MemoryCache::write(const std::string& cache, uint64_t item,
 }
 
 void check_identity(const Metadata& found, const Metadata& wanted, const Path& path) {
-  for (const auto& [key, value] : wanted) {
-    const auto entry = found.find(key);
-    const std::string other = entry == found.end() ? "none" : entry->second;
-    if (other == value) continue;
-    throw Failure(code::state_mismatch, "'" + path.string() + "' is of a run with another " + key +
-                                            " (" + other + ", now " + value +
-                                            "): use the same settings, or another --out folder");
+  const auto value_of = [](const Metadata& metadata, const std::string& key) {
+    const auto entry = metadata.find(key);
+    return entry == metadata.end() ? "none" : entry->second;
+  };
+  const bool other_steps = value_of(found, "steps") != value_of(wanted, "steps");
+  std::string differences;
+  std::string remedies;
+  for (const auto& [key, now] : wanted) {
+    const std::string before = value_of(found, key);
+    if (before == now) continue;
+    append(differences, key + " was " + shortened(before) + " and is " + shortened(now));
+    // Samples that shrank with the steps will grow with them, too.
+    const bool follows = key == "samples" && other_steps && now == value_of(wanted, "steps");
+    if (!follows) append(remedies, remedy(key, before, wanted.contains("steps")));
   }
+  if (differences.empty()) return;
+  throw Failure(code::state_mismatch, "'" + path.string() + "' is of another run: " + differences +
+                                          "; go on with " + remedies +
+                                          ", or begin anew in another --out folder");
 }
 
 CacheFile::CacheFile(const Path& path, const Manifest& manifest,
@@ -46,6 +83,12 @@ CacheFile::CacheFile(const Path& path, const Manifest& manifest,
   for (const std::string& name : caches) {
     const Cache& cache = manifest.caches.at(name);
     const uint64_t items = counts.at(cache.scope);
+    if (cache.shape.size() == max_rank) {
+      throw Failure(code::bundle_manifest_invalid,
+                    "the cache '" + name + "' has " + std::to_string(max_rank) +
+                        " dimensions, and its file needs one more for the items: export the "
+                        "bundle again");
+    }
     Shape shape{static_cast<int64_t>(items)};
     shape.insert(shape.end(), cache.shape.begin(), cache.shape.end());
     uint64_t bytes = 0;

@@ -62,7 +62,8 @@ class CacheFile : public CacheStore {
   uint64_t data_bytes_ = 0;
 };
 
-/// Raises state_mismatch, naming the first setting in which `found` differs from `wanted`.
+/// Raises state_mismatch unless `found` has every setting of `wanted`; says which differ, what they
+/// were and are, and what to run instead.
 void check_identity(const Metadata& found, const Metadata& wanted, const Path& path);
 
 }  // namespace pockettune

@@ -41,10 +41,25 @@ const std::string& picture_cache(const Bundle& bundle) {
   return *found;
 }
 
+std::set<std::string> state_of_generation(const Bundle& bundle) {
+  const Generation& generation = bundle.generation();
+  std::set<std::string> names;
+  for (const std::string* program :
+       {&generation.prompt_program, &generation.step_program, &generation.output_program})
+    names.merge(state_of(bundle.program(*program)));
+  return names;
+}
+
 std::vector<double> denoise_pictures(const Bundle& bundle, const DenoiseSettings& settings,
                                      const Batch& batch, const std::vector<uint64_t>& prompts,
                                      State& state, MemoryCache& caches, const OnDenoise& on_step) {
   const Generation& generation = bundle.generation();
+  if (settings.steps > generation.train_timesteps) {
+    throw Failure(code::bundle_manifest_invalid,
+                  "generation has " + std::to_string(settings.steps) + " steps, more than its " +
+                      std::to_string(generation.train_timesteps) +
+                      " timesteps: export the bundle again");
+  }
   const Feed feed{settings.seed, settings.hyper, batch, state, caches};
   const uint64_t unconditional = batch.prompts.size() - 1;
   {

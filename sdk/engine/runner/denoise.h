@@ -20,9 +20,13 @@ using OnDenoise = std::function<void(uint64_t picture, int64_t step)>;
 /// has not exactly one.
 const std::string& picture_cache(const Bundle& bundle);
 
+/// Names of the state tensors that the three programs of generation use.
+std::set<std::string> state_of_generation(const Bundle& bundle);
+
 /// Makes the latents of pictures 0 .. prompts.size() - 1; prompts.at(j) is an index into
 /// batch.prompts, whose last entry is the unconditional one. Leaves them in the picture cache of
-/// `caches`; gives the seconds of every step.
+/// `caches`; gives the seconds of every step. Raises bundle_manifest_invalid when there are more
+/// steps than timesteps.
 std::vector<double> denoise_pictures(const Bundle& bundle, const DenoiseSettings& settings,
                                      const Batch& batch, const std::vector<uint64_t>& prompts,
                                      State& state, MemoryCache& caches, const OnDenoise& on_step);

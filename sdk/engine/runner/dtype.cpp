@@ -2,6 +2,7 @@
 
 #include <array>
 #include <bit>
+#include <cmath>
 #include <stdexcept>
 
 namespace pockettune {
@@ -56,6 +57,16 @@ std::string to_string(const Shape& shape) {
   std::string text = "[";
   for (size_t i = 0; i < shape.size(); i++) text += (i ? "," : "") + std::to_string(shape[i]);
   return text + "]";
+}
+
+bool fill_number(Buffer& buffer, DType dtype, double value) {
+  if (dtype == DType::float32) {
+    for (float& element : buffer.as<float>()) element = static_cast<float>(value);
+    return true;
+  }
+  if (!(std::fabs(value) < 0x1p63)) return false;
+  for (int64_t& element : buffer.as<int64_t>()) element = std::llround(value);
+  return true;
 }
 
 uint16_t to_half(float value) {

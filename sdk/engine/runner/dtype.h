@@ -24,6 +24,8 @@ std::optional<DType> dtype_named(std::string_view name);
 std::optional<DType> dtype_named_in_safetensors(std::string_view name);
 
 using Shape = std::vector<int64_t>;
+/// The most dimensions that a shape has.
+inline constexpr size_t max_rank = 8;
 
 /// Elements of a shape, or nothing when a dimension is negative or the product does not fit 2^62.
 std::optional<uint64_t> element_count(const Shape& shape);
@@ -59,6 +61,10 @@ class Buffer {
   std::unique_ptr<std::byte, Free> data_;
   size_t bytes_ = 0;
 };
+
+/// Fills a buffer of float32 or int64 with a number, rounded to the nearest whole one for int64.
+/// False, and nothing done, when it does not fit an int64.
+bool fill_number(Buffer& buffer, DType dtype, double value);
 
 /// IEEE 754 binary16, rounding to nearest, ties to even.
 uint16_t to_half(float value);

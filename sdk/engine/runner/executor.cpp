@@ -1,6 +1,5 @@
 #include "executor.h"
 
-#include <cmath>
 #include <stdexcept>
 
 #include "random.h"
@@ -13,16 +12,6 @@ namespace {
   throw Failure(code::bundle_manifest_invalid, "program '" + program.name + "' has '" +
                                                    argument.name + "': " + why +
                                                    "; export the bundle again");
-}
-
-/// Fills a number's shape with it, in the input's type.
-void fill_number(Buffer& buffer, DType dtype, double value) {
-  if (dtype == DType::float32) {
-    for (float& element : buffer.as<float>()) element = static_cast<float>(value);
-  } else {
-    for (int64_t& element : buffer.as<int64_t>())
-      element = static_cast<int64_t>(std::llround(value));
-  }
 }
 
 }  // namespace
@@ -76,6 +65,15 @@ void Executor::fill_batch(Slot& slot, const Item& item) {
     fill_number(slot.value, argument.dtype, item.weight);
   } else if (name == "pixels" && argument.dtype == DType::float32 && feed_.batch.photos) {
     const SafetensorsEntry& pixels = *feed_.batch.photos->find("pixels");
+    const Shape one_photo{1, pixels.shape.at(1), pixels.shape.at(2), pixels.shape.at(3)};
+    if (argument.shape != one_photo)
+      no_source(program_, argument,
+                "it takes photos of another shape than " + to_string(one_photo));
+    if (item.photo >= static_cast<uint64_t>(pixels.shape[0])) {
+      throw Failure(code::config_invalid, "program '" + program_.name +
+                                              "' needs the pixels of every photo, and class "
+                                              "pictures have none: train without --prior-weight");
+    }
     feed_.batch.photos->read(pixels, slot.value.bytes(), item.photo * slot.value.size());
   } else {
     no_source(program_, argument, "nothing is known about batch." + name);
@@ -85,14 +83,19 @@ void Executor::fill_batch(Slot& slot, const Item& item) {
 void Executor::fill_hyper(Slot& slot, const Item& item) {
   const Argument& argument = *slot.argument;
   const std::string& name = argument.binding.name;
-  if (name == "timestep")
-    return fill_number(slot.value, argument.dtype, static_cast<double>(item.timestep.now));
-  if (name == "previous_timestep") {
-    return fill_number(slot.value, argument.dtype, static_cast<double>(item.timestep.previous));
+  const auto given = feed_.hyper.find(name);
+  double value = 0;
+  if (name == "timestep") {
+    value = static_cast<double>(item.timestep.now);
+  } else if (name == "previous_timestep") {
+    value = static_cast<double>(item.timestep.previous);
+  } else if (given != feed_.hyper.end()) {
+    value = given->second;
+  } else {
+    no_source(program_, argument, "hyper." + name + " has no value");
   }
-  const auto value = feed_.hyper.find(name);
-  if (value == feed_.hyper.end()) no_source(program_, argument, "hyper." + name + " has no value");
-  fill_number(slot.value, argument.dtype, value->second);
+  if (!fill_number(slot.value, argument.dtype, value))
+    no_source(program_, argument, "hyper." + name + " does not fit an int64");
 }
 
 void Executor::fill(Slot& slot, const Item& item) {
@@ -163,7 +166,10 @@ const Executor::Slot& Executor::output_of(BindingKind kind) const {
 float Executor::loss() const { return output_of(BindingKind::loss).value.as<float>()[0]; }
 
 std::span<const float> Executor::output() const {
-  return output_of(BindingKind::output).value.as<float>();
+  const Slot& slot = output_of(BindingKind::output);
+  if (slot.argument->dtype != DType::float32)
+    no_source(program_, *slot.argument, "a result must be float32");
+  return slot.value.as<float>();
 }
 
 }  // namespace pockettune

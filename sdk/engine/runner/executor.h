@@ -43,7 +43,7 @@ class Executor {
   void run(const Item& item);
   /// The loss of the last run; raises bundle_manifest_invalid when the program has none.
   float loss() const;
-  /// The first output.* of the last run, likewise.
+  /// The first output.* of the last run, likewise; it must be float32.
   std::span<const float> output() const;
 
  private:

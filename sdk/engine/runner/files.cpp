@@ -1,6 +1,7 @@
 #include "files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,6 +42,32 @@ void sync_folder(const Path& folder) {
   if (failed) throw file_failure("cannot sync", folder);
 }
 
+/// Opens the temporary file, empty, for this process alone. What a killed run left is taken over;
+/// a link is not followed.
+int open_temporary(const Path& path) {
+  while (true) {
+    const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (descriptor < 0) throw file_failure("cannot create", path);
+    // A file system without locks (another errno) has to do without.
+    const bool taken = flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    struct stat opened{};
+    struct stat named{};
+    const bool same = fstat(descriptor, &opened) == 0 && lstat(path.c_str(), &named) == 0 &&
+                      opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+    if (!taken && same && ftruncate(descriptor, 0) == 0) return descriptor;
+    const Failure failure = file_failure("cannot write", path);
+    close(descriptor);
+    if (taken) {
+      throw Failure(code::io_failed, "another run is writing '" + path.string() +
+                                         "': wait for it, or use another name");
+    }
+    // Between opening and locking, its writer may have finished and renamed it: there is room now.
+    if (same) throw failure;
+  }
+}
+
+Path folder_of(const Path& path) { return path.has_parent_path() ? path.parent_path() : Path("."); }
+
 }  // namespace
 
 Failure file_failure(const std::string& what, const Path& path) {
@@ -54,7 +81,8 @@ Failure file_failure(const std::string& what, const Path& path) {
 }
 
 ReadFile::ReadFile(const Path& path) : path_(path) {
-  descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Without O_NONBLOCK, opening a named pipe would wait for its writer, forever.
+  descriptor_ = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   if (descriptor_ < 0) throw file_failure("cannot open", path);
   struct stat status{};
   const bool failed = fstat(descriptor_, &status) != 0;
@@ -63,7 +91,11 @@ ReadFile::ReadFile(const Path& path) : path_(path) {
     throw failed ? file_failure("cannot read", path)
                  : Failure(code::io_failed, "'" + path.string() + "' is not a regular file");
   }
-  size_ = static_cast<uint64_t>(status.st_size);
+  const auto nanoseconds = [](const timespec& time) {
+    return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+  };
+  stamp_ = {status.st_dev, status.st_ino, static_cast<uint64_t>(status.st_size),
+            nanoseconds(status.st_mtim), nanoseconds(status.st_ctim)};
 }
 
 ReadFile::~ReadFile() {
@@ -73,7 +105,7 @@ ReadFile::~ReadFile() {
 ReadFile::ReadFile(ReadFile&& other) noexcept
     : path_(std::move(other.path_)),
       descriptor_(std::exchange(other.descriptor_, -1)),
-      size_(other.size_) {}
+      stamp_(other.stamp_) {}
 
 void ReadFile::read(uint64_t offset, std::span<std::byte> into) const {
   read_fully(descriptor_, path_, offset, into);
@@ -82,8 +114,8 @@ void ReadFile::read(uint64_t offset, std::span<std::byte> into) const {
 std::string ReadFile::sha256_from(uint64_t offset) const {
   Sha256 hash;
   std::vector<std::byte> bytes(piece);
-  while (offset < size_) {
-    const std::span part = std::span(bytes).first(std::min<uint64_t>(piece, size_ - offset));
+  while (offset < size()) {
+    const std::span part = std::span(bytes).first(std::min<uint64_t>(piece, size() - offset));
     read(offset, part);
     hash.update(part);
     offset += part.size();
@@ -92,20 +124,20 @@ std::string ReadFile::sha256_from(uint64_t offset) const {
 }
 
 AtomicFile::AtomicFile(const Path& path)
-    : path_(path), temporary_(path.string() + std::string(temporary_ending)) {
-  descriptor_ = open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (descriptor_ < 0) throw file_failure("cannot create", temporary_);
-}
+    : path_(path),
+      temporary_(path.string() + std::string(temporary_ending)),
+      descriptor_(open_temporary(temporary_)) {}
 
 AtomicFile::~AtomicFile() {
   if (descriptor_ < 0) return;
+  unlink(temporary_.c_str());  // while the lock is held: afterwards it may be another's
   close(descriptor_);
-  unlink(temporary_.c_str());
 }
 
 void AtomicFile::reserve(uint64_t bytes) {
   if (bytes == 0) return;
-  const int error = posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes));
+  int error = EINTR;
+  while (error == EINTR) error = posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes));
   errno = error;
   if (error) throw file_failure("cannot write", path_);
 }
@@ -118,7 +150,8 @@ void AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t put = pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) throw file_failure("cannot write", path_);
+    if (put == 0) errno = ENOSPC;
+    if (put <= 0) throw file_failure("cannot write", path_);
     offset += static_cast<uint64_t>(put);
     bytes = bytes.subspan(static_cast<size_t>(put));
   }
@@ -130,14 +163,10 @@ void AtomicFile::read_at(uint64_t offset, std::span<std::byte> into) const {
 }
 
 void AtomicFile::commit() {
-  if (fsync(descriptor_) != 0) throw file_failure("cannot write", path_);
-  const int closed = close(std::exchange(descriptor_, -1));
-  if (closed != 0 || rename(temporary_.c_str(), path_.c_str()) != 0) {
-    const Failure failure = file_failure("cannot write", path_);
-    unlink(temporary_.c_str());
-    throw failure;
-  }
-  sync_folder(path_.has_parent_path() ? path_.parent_path() : Path("."));
+  if (fsync(descriptor_) != 0 || rename(temporary_.c_str(), path_.c_str()) != 0)
+    throw file_failure("cannot write", path_);
+  close(std::exchange(descriptor_, -1));
+  sync_folder(folder_of(path_));
 }
 
 void write_file(const Path& path, std::string_view text) {
@@ -148,11 +177,13 @@ void write_file(const Path& path, std::string_view text) {
 
 void make_folder(const Path& path) {
   std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (!std::filesystem::is_directory(path)) {
-    errno = error ? error.value() : ENOTDIR;
+  if (std::filesystem::is_directory(path, error)) return;
+  make_folder(folder_of(path));
+  const bool made = mkdir(path.c_str(), 0777) == 0;
+  if (!made && !(errno == EEXIST && std::filesystem::is_directory(path, error)))
     throw file_failure("cannot create the folder", path);
-  }
+  // A folder that is lost with the power takes along whatever was synced in it.
+  if (made) sync_folder(folder_of(path));
 }
 
 void remove_file(const Path& path) {

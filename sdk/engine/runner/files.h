@@ -13,6 +13,16 @@ namespace pockettune {
 
 using Path = std::filesystem::path;
 
+/// What changes when a file is replaced or written to, as far as the file system tells.
+struct FileStamp {
+  uint64_t device;
+  uint64_t inode;
+  uint64_t size;
+  int64_t modified;  // nanoseconds
+  int64_t changed;
+  bool operator==(const FileStamp&) const = default;
+};
+
 /// The failure for the current errno: disk_full when no room is left, else io_failed.
 Failure file_failure(const std::string& what, const Path& path);
 
@@ -24,7 +34,8 @@ class ReadFile {
   ReadFile(ReadFile&& other) noexcept;
   ReadFile& operator=(ReadFile&&) = delete;
 
-  uint64_t size() const { return size_; }
+  uint64_t size() const { return stamp_.size; }
+  const FileStamp& stamp() const { return stamp_; }  // when it was opened
   const Path& path() const { return path_; }
   /// Fills `into` from byte `offset` on; raises io_failed when the file ends before that.
   void read(uint64_t offset, std::span<std::byte> into) const;
@@ -35,11 +46,11 @@ class ReadFile {
  private:
   Path path_;
   int descriptor_ = -1;
-  uint64_t size_ = 0;
+  FileStamp stamp_{};
 };
 
 /// A new file under a temporary name in the same folder; commit() gives it its name, otherwise it
-/// goes away.
+/// goes away. One process at a time writes a name: a second one gets io_failed.
 class AtomicFile {
  public:
   explicit AtomicFile(const Path& path);
@@ -69,7 +80,7 @@ inline constexpr std::string_view temporary_ending = ".partial";
 
 /// Writes a small file atomically.
 void write_file(const Path& path, std::string_view text);
-/// Creates the folder and its parents. Raises io_failed or disk_full.
+/// Creates the folder and its parents, durably. Raises io_failed or disk_full.
 void make_folder(const Path& path);
 /// Removes a file if it is there. Raises io_failed.
 void remove_file(const Path& path);

@@ -21,7 +21,8 @@ void write_pictures(const Bundle& bundle, const Feed& feed, size_t count, const 
   for (size_t picture = 0; picture < count; picture++) {
     check_stop();
     decoder.run({.prompt = picture, .picture = picture});
-    if (decoder.output().size() != static_cast<size_t>(3 * manifest.height * manifest.width)) {
+    if (decoder.output().size() != uint64_t{3} * static_cast<uint64_t>(manifest.height) *
+                                       static_cast<uint64_t>(manifest.width)) {
       throw Failure(code::bundle_manifest_invalid,
                     "the picture's size is not the manifest's: export the bundle again");
     }
@@ -60,7 +61,7 @@ void generate(std::span<char*> words) {
   for (size_t i = 0; i < prompts.size(); i++) prompts[i] = i;
   batch.prompts.push_back(manifest.unconditional_ids);
 
-  std::set<std::string> names = state_of(bundle.program(bundle.generation().step_program));
+  std::set<std::string> names = state_of_generation(bundle);
   names.insert(manifest.adapter);
   State state(bundle, names);
   if (adapter) read_adapter(*adapter, bundle, state.writable(manifest.adapter));

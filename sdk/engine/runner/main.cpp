@@ -1,10 +1,13 @@
 // pockettune-run: personalize a bundle's model, generate pictures, measure (spec/runner.md).
+#include <cerrno>
 #include <cstdio>
 #include <new>
 #include <string>
+#include <system_error>
 
 #include "commands.h"
 #include "failure.h"
+#include "files.h"
 #include "pockettune_engine.h"
 #include "stop.h"
 
@@ -33,10 +36,38 @@ constexpr Command commands[] = {{"verify", pockettune::verify},
                                 {"bench", pockettune::bench},
                                 {"run", pockettune::run_program}};
 
-int report(const pockettune::ErrorCode& code, const char* sentence) {
-  std::fprintf(stderr, "pockettune-run: %.*s: %s\n", static_cast<int>(code.name.size()),
-               code.name.data(), sentence);
+/// Prints one line without asking for memory. Names in a sentence may come from anybody's file:
+/// control characters become spaces, and of a long sentence the middle goes.
+int report(const pockettune::ErrorCode& code, std::string_view sentence) {
+  constexpr size_t first = 700;
+  constexpr size_t last = 300;
+  static char line[first + last + 100];
+  std::setvbuf(stderr, line, _IOFBF, sizeof line);
+  std::fprintf(stderr, "pockettune-run: %.*s: ", static_cast<int>(code.name.size()),
+               code.name.data());
+  const bool cut = sentence.size() > first + last;
+  for (size_t i = 0; i < sentence.size(); i++) {
+    if (cut && i == first) {
+      std::fputs("...", stderr);
+      i = sentence.size() - last;
+    }
+    const auto c = static_cast<unsigned char>(sentence[i]);
+    std::fputc(c < 0x20 || c == 0x7f ? ' ' : c, stderr);
+  }
+  std::fputc('\n', stderr);
+  std::fflush(stderr);
   return code.exit_status;
+}
+
+int report_no_memory() {
+  return report(pockettune::code::out_of_memory,
+                "there is not enough memory; what was saved stays valid: close other programs, or "
+                "use a smaller bundle, and run the same command again");
+}
+
+int report_bug(const std::exception& error) {
+  return report(pockettune::code::bug, std::string("this is a bug of ours (") + error.what() +
+                                           "): please report it with the command and the bundle");
 }
 
 void dispatch(std::span<char*> words) {
@@ -68,9 +99,16 @@ int main(int count, char** words) {
   } catch (const pockettune::Failure& failure) {
     return report(failure.code(), failure.what());
   } catch (const std::bad_alloc&) {
-    return report(pockettune::code::engine_failed,
-                  "out of memory: close other programs and try again");
+    return report_no_memory();
+  } catch (const std::filesystem::filesystem_error& error) {
+    errno = error.code().value();
+    const pockettune::Failure failure = pockettune::file_failure("cannot use", error.path1());
+    return report(failure.code(), failure.what());
+  } catch (const std::system_error& error) {
+    // A thread that cannot be started lacks memory for its stack.
+    if (error.code() == std::errc::resource_unavailable_try_again) return report_no_memory();
+    return report_bug(error);
   } catch (const std::exception& error) {
-    return report(pockettune::code::engine_failed, error.what());
+    return report_bug(error);
   }
 }

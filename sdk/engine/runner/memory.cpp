@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <new>
 #include <string>
 
 #include "clock.h"
@@ -40,7 +41,11 @@ void MemorySampler::sample() {
 void MemorySampler::watch() {
   for (bool stop = false; !stop;) {
     const Stopwatch watch;
-    sample();
+    try {
+      sample();
+    } catch (const std::bad_alloc&) {
+      // This thread only looks: the one that works says what memory it lacks.
+    }
     const std::chrono::duration<double> pause(std::max(0.05, 20 * watch.seconds()));
     std::unique_lock lock(mutex_);
     stop = stopped_.wait_for(lock, pause, [this] { return stop_; });

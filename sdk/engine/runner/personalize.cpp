@@ -19,12 +19,19 @@ namespace pockettune {
 namespace {
 
 constexpr int64_t most_steps = 10'000'000;
+constexpr std::string_view adapter_name = "adapter.safetensors";
+constexpr std::string_view result_name = "result.json";
 
 PersonalizationSettings read_settings(const Arguments& arguments, const Manifest& manifest) {
   const Training& training = manifest.training;
   PersonalizationSettings settings;
   settings.seed = arguments.seed();
   settings.steps = arguments.whole("steps", 1, most_steps).value_or(training.steps);
+  if (settings.steps > most_steps) {
+    throw Failure(code::config_invalid, "the bundle asks for " + std::to_string(settings.steps) +
+                                            " steps: give --steps of at most " +
+                                            std::to_string(most_steps));
+  }
   settings.samples = arguments.whole("samples", 1, most_steps).value_or(training.samples);
   settings.samples = std::min(settings.samples, settings.steps);
   settings.checkpoint_every = arguments.whole("checkpoint-every", 1, most_steps).value_or(25);
@@ -51,7 +58,8 @@ class FolderLock {
   explicit FolderLock(const Path& folder)
       : descriptor_(open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
     if (descriptor_ < 0) throw file_failure("cannot create", folder / "lock");
-    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+    // A file system without locks (another errno) has to do without.
+    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
       close(descriptor_);
       throw Failure(code::io_failed, "another run uses '" + folder.string() +
                                          "': wait for it, or use another --out folder");
@@ -65,10 +73,12 @@ class FolderLock {
   int descriptor_;
 };
 
-/// What a killed run left half-written.
-void remove_temporary_files(const Path& folder) {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+/// What a killed run left half-written: in the work folder, which is ours alone, anything; in the
+/// folder of the results, which may hold other people's files, our own names.
+void remove_temporary_files(const Path& out, const Path& work) {
+  for (const std::string_view name : {adapter_name, result_name})
+    remove_file(out / (std::string(name) + std::string(temporary_ending)));
+  for (const auto& entry : std::filesystem::directory_iterator(work)) {
     if (entry.path().string().ends_with(temporary_ending)) remove_file(entry.path());
   }
 }
@@ -173,8 +183,7 @@ void personalize(std::span<char*> words) {
   const Path work = out / "work";
   make_folder(work);
   const FolderLock lock(work);
-  remove_temporary_files(out);
-  remove_temporary_files(work);
+  remove_temporary_files(out, work);
 
   const Metadata prepared_identity = cache_identity(bundle, settings, inputs.file_sha256());
   const Checkpoints checkpoints(bundle, work, state_identity(prepared_identity, settings));
@@ -198,7 +207,7 @@ void personalize(std::span<char*> words) {
   }
 
   const double change = adapter_change(bundle, state);
-  const Path adapter = out / "adapter.safetensors";
+  const Path adapter = out / adapter_name;
   write_adapter(adapter, bundle, state.now(manifest.adapter));
   Json resumed_from;
   if (first) resumed_from = Json(first);
@@ -212,7 +221,7 @@ void personalize(std::span<char*> words) {
                                  {"resumed_from", resumed_from},
                                  {"seconds_per_step", median(seconds)},
                                  {"steps", settings.steps}});
-  write_file(out / "result.json", result.dump() + "\n");
+  write_file(out / result_name, result.dump() + "\n");
   emit({{"event", "done"}, {"adapter", adapter.string()}});
 }
 

@@ -8,17 +8,6 @@
 namespace pockettune {
 namespace {
 
-/// Caches that the preparation's programs fill, each once.
-std::vector<std::string> prepared_caches(const Bundle& bundle) {
-  std::set<std::string> names;
-  for (const std::string& program : bundle.manifest().preparation) {
-    for (const Argument& output : bundle.program(program).outputs) {
-      if (output.binding.kind == BindingKind::cache) names.insert(output.binding.name);
-    }
-  }
-  return {names.begin(), names.end()};
-}
-
 /// The scope that all outputs of a program share.
 Scope output_scope(const Bundle& bundle, const Program& program) {
   std::optional<Scope> scope;
@@ -35,6 +24,19 @@ Scope output_scope(const Bundle& bundle, const Program& program) {
                       "export the bundle again");
   }
   return *scope;
+}
+
+/// Caches that the preparation's programs fill, each once.
+std::vector<std::string> prepared_caches(const Bundle& bundle) {
+  std::set<std::string> names;
+  for (const std::string& name : bundle.manifest().preparation) {
+    const Program& program = bundle.program(name);
+    output_scope(bundle, program);  // refuses what no training item counts
+    for (const Argument& output : program.outputs) {
+      if (output.binding.kind == BindingKind::cache) names.insert(output.binding.name);
+    }
+  }
+  return {names.begin(), names.end()};
 }
 
 /// The cache of photos that holds what the generation's picture cache holds: latents.
@@ -68,7 +70,7 @@ void make_class_pictures(const Bundle& bundle, const PersonalizationSettings& se
   const Generation& generation = bundle.generation();
   const DenoiseSettings denoise{settings.seed, generation.steps, generation.hyper};
   const std::vector<uint64_t> prompts(static_cast<size_t>(settings.class_pictures), 1);
-  State state(bundle, state_of(bundle.program(generation.step_program)));
+  State state(bundle, state_of_generation(bundle));
   MemoryCache pictures;
   denoise_pictures(bundle, denoise, batch, prompts, state, pictures,
                    [&](uint64_t picture, int64_t step) {
@@ -128,9 +130,9 @@ CacheFile prepare(const Bundle& bundle, const PersonalizationSettings& settings,
     Executor executor(bundle, program, {settings.seed, settings.hyper, batch, state, caches});
     for (uint64_t i = 0; i < items; i++) {
       check_stop();
-      const Item item = scope == Scope::sample ? training_item(i, photos, settings)
-                                               : Item{.prompt = i, .photo = i};
-      executor.run(item);
+      executor.run(scope == Scope::sample   ? training_item(i, photos, settings)
+                   : scope == Scope::prompt ? Item{.prompt = i}
+                                            : Item{.photo = i});
       emit({{"event", "prepare"},
             {"program", name},
             {"done", size_t{i + 1}},

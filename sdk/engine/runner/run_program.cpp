@@ -23,8 +23,9 @@ void run_program(std::span<char*> words) {
   std::vector<TensorView> results;
   buffers.reserve(program.inputs.size() + program.outputs.size());
   for (const Argument& input : program.inputs) {
+    const SafetensorsEntry& entry = file.require(input.name, input.dtype, input.shape);
     buffers.emplace_back(input.bytes());
-    file.read(file.require(input.name, input.dtype, input.shape), buffers.back().bytes());
+    file.read(entry, buffers.back().bytes());
     inputs.push_back(engine_buffer(buffers.back().bytes()));
   }
   for (const Argument& output : program.outputs) {

@@ -10,7 +10,6 @@ namespace pockettune {
 namespace {
 
 constexpr uint64_t max_header_bytes = 100'000'000;
-constexpr size_t max_rank = 8;
 
 [[noreturn]] void invalid(const Path& path, const std::string& why) {
   throw Failure(

@@ -39,6 +39,7 @@ class SafetensorsFile {
   explicit SafetensorsFile(const Path& path);
 
   const Path& path() const { return file_.path(); }
+  const FileStamp& stamp() const { return file_.stamp(); }
   const Metadata& metadata() const { return header_.metadata; }
   const std::vector<SafetensorsEntry>& entries() const { return header_.entries; }
   const SafetensorsEntry* find(std::string_view name) const;

@@ -5,8 +5,13 @@
 namespace pockettune {
 namespace {
 
-[[noreturn]] void engine_failure(const std::string& what) {
-  throw Failure(code::engine_failed, what + ": " + pockettune_engine_error());
+/// Raises out_of_memory or engine_failed unless a call of the engine succeeded.
+void check(int result, const std::string& what) {
+  if (result == POCKETTUNE_OK) return;
+  const std::string sentence = what + ": " + pockettune_engine_error();
+  if (result == POCKETTUNE_MEMORY)
+    throw Failure(code::out_of_memory, sentence + "; close other programs and try again");
+  throw Failure(code::engine_failed, sentence);
 }
 
 std::string describe(const pockettune_tensor& tensor) {
@@ -20,8 +25,7 @@ std::string describe(const pockettune_tensor& tensor) {
 
 void start_engine(const Bundle& bundle, int threads) {
   bundle.check_engine(pockettune_engine_version());
-  if (pockettune_engine_set_threads(threads) != POCKETTUNE_OK)
-    engine_failure("the runtime cannot start");
+  check(pockettune_engine_set_threads(threads), "the runtime cannot start");
 }
 
 Session::Session(const Bundle& bundle, const Program& program) : description_(program) {
@@ -31,22 +35,21 @@ Session::Session(const Bundle& bundle, const Program& program) : description_(pr
   }
   const Stopwatch watch;
   pockettune_program* opened = nullptr;
-  if (pockettune_program_open(bundle.path(program.file).c_str(), &opened) != POCKETTUNE_OK) {
-    engine_failure("'" + program.file + "' cannot be opened");
-  }
+  check(pockettune_program_open(bundle.path(program.file).c_str(), &opened),
+        "'" + program.file + "' cannot be opened");
   program_.reset(opened);
+  bundle.check_unchanged(program.file);
   pockettune_method* loaded = nullptr;
-  if (pockettune_method_load(opened, program.method.c_str(), &loaded) != POCKETTUNE_OK) {
-    engine_failure("program '" + program.name + "' cannot be loaded");
-  }
+  check(pockettune_method_load(opened, program.method.c_str(), &loaded),
+        "program '" + program.name + "' cannot be loaded");
   method_.reset(loaded);
   load_seconds_ = watch.seconds();
   check_arguments();
 }
 
 void Session::check_arguments() const {
-  const auto check = [&](const char* kind, const std::vector<Argument>& arguments, auto count_of,
-                         auto tensor_of) {
+  const auto compare = [&](const char* kind, const std::vector<Argument>& arguments, auto count_of,
+                           auto tensor_of) {
     size_t count = 0;
     count_of(method_.get(), &count);
     if (count != arguments.size()) {
@@ -68,16 +71,15 @@ void Session::check_arguments() const {
       }
     }
   };
-  check("input", description_.inputs, pockettune_method_input_count, pockettune_method_input);
-  check("output", description_.outputs, pockettune_method_output_count, pockettune_method_output);
+  compare("input", description_.inputs, pockettune_method_input_count, pockettune_method_input);
+  compare("output", description_.outputs, pockettune_method_output_count, pockettune_method_output);
 }
 
 void Session::run(std::span<const pockettune_buffer> inputs,
                   std::span<const pockettune_buffer> outputs) {
-  if (pockettune_method_run(method_.get(), inputs.data(), inputs.size(), outputs.data(),
-                            outputs.size()) != POCKETTUNE_OK) {
-    engine_failure("program '" + description_.name + "' failed");
-  }
+  check(pockettune_method_run(method_.get(), inputs.data(), inputs.size(), outputs.data(),
+                              outputs.size()),
+        "program '" + description_.name + "' failed");
 }
 
 size_t Session::arena_bytes() const {

@@ -13,11 +13,12 @@ namespace pockettune {
 /// Loading and freeing is explicit, because the phases of a run must never be resident together.
 class Session {
  public:
-  /// Loads the program. Raises engine_failed, and tensor_mismatch when it differs from the
-  /// manifest's description.
+  /// Loads the program. Raises engine_failed, out_of_memory, tensor_mismatch when it differs from
+  /// the manifest's description, and bundle_corrupt when its file is no longer the verified one.
   Session(const Bundle& bundle, const Program& program);
 
-  /// Runs once, on memory of the caller's, in the manifest's order. Raises engine_failed.
+  /// Runs once, on memory of the caller's, in the manifest's order. Raises engine_failed,
+  /// out_of_memory.
   void run(std::span<const pockettune_buffer> inputs, std::span<const pockettune_buffer> outputs);
 
   size_t arena_bytes() const;

@@ -11,11 +11,11 @@ const StateTensor& adapter_tensor(const Bundle& bundle) {
 
 Buffer initial_value(const Bundle& bundle, const std::string& name) {
   const StateTensor& tensor = bundle.manifest().tensors.at(name);
+  if (!tensor.file) return Buffer(tensor.bytes());
+  const SafetensorsFile file = bundle.tensors(*tensor.file);
+  const SafetensorsEntry& entry = file.require(name, tensor.dtype, tensor.shape);
   Buffer buffer(tensor.bytes());
-  if (tensor.file) {
-    const SafetensorsFile file(bundle.path(*tensor.file));
-    file.read(file.require(name, tensor.dtype, tensor.shape), buffer.bytes());
-  }
+  file.read(entry, buffer.bytes());
   return buffer;
 }
 

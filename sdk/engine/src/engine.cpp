@@ -73,7 +73,7 @@ int fail(int result, std::string text) {
 int fail(int result, const std::string& what, Error error) {
   std::string text = what + ": " + executorch::runtime::to_string(error);
   if (!last_log.empty()) text += " (" + last_log + ")";
-  return fail(result, std::move(text));
+  return fail(error == Error::MemoryAllocationFailed ? POCKETTUNE_MEMORY : result, std::move(text));
 }
 
 template <class Function>
@@ -82,7 +82,7 @@ int guarded(Function&& function) noexcept {
     last_log.clear();
     return function();
   } catch (const std::bad_alloc&) {
-    last_error.clear();
+    last_error = "no memory";  // short enough to need none
     return POCKETTUNE_MEMORY;
   } catch (const std::exception& error) {
     return fail(POCKETTUNE_RUNTIME, error.what());
@@ -220,7 +220,8 @@ int check_buffers(const char* kind, const std::vector<std::unique_ptr<Slot>>& sl
 
 int tensor_at(const std::vector<std::unique_ptr<Slot>>& slots, size_t index,
               pockettune_tensor* tensor) {
-  if (!tensor || index >= slots.size()) return POCKETTUNE_ARGUMENT;
+  if (!tensor || index >= slots.size())
+    return fail(POCKETTUNE_ARGUMENT, "a null argument, or no tensor " + std::to_string(index));
   *tensor = slots[index]->info;
   return POCKETTUNE_OK;
 }
