@@ -69,10 +69,26 @@ def native() -> Path:
 
 @pytest.fixture(scope="session")
 def sanitized() -> Path:
-    """What reads bytes, with AddressSanitizer and UndefinedBehaviorSanitizer."""
+    """All of our code with AddressSanitizer and UndefinedBehaviorSanitizer.
+
+    The runtime's libraries come from its wheel as they are: what they do with their own memory is
+    not seen, what they do with memory that we allocated is.
+    """
     options = ["-DPOCKETTUNE_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=Debug"]
-    targets = ["pockettune-fuzz", "pockettune-check"]
+    targets = ["pockettune-run", "pockettune-check", "pockettune-fuzz", "pockettune-check-abi"]
     return _build(ROOT / "build/native-sanitized", *options, targets=targets)
+
+
+@pytest.fixture(scope="session")
+def fuzzers() -> Path:
+    """The libFuzzer targets, which only clang builds."""
+    if shutil.which("clang++") is None:
+        pytest.skip("NOT TESTED: libFuzzer needs clang, and there is none (install clang)")
+    options = ["-DPOCKETTUNE_LIBFUZZER=ON", "-DPOCKETTUNE_SANITIZE=ON"]
+    options += ["-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++"]
+    options += ["-DCMAKE_BUILD_TYPE=RelWithDebInfo"]
+    targets = ["fuzz-manifest", "fuzz-safetensors"]
+    return _build(ROOT / "build/native-fuzz", *options, targets=targets)
 
 
 def _lowered(kind: str) -> bytes:
