@@ -21,13 +21,14 @@ from torch.nn import functional as F
 
 from pockettune.errors import ConfigInvalid
 from pockettune.method import View
+from pockettune.pack import pack_size
+from pockettune.pack import unpack as unpack_views
 
 __all__ = [
     "METADATA_KEY",
     "PREFIX",
     "AdapterLayout",
     "attached",
-    "concatenate",
     "layout_of",
     "merge_",
     "metadata_of",
@@ -39,8 +40,6 @@ PREFIX = "unet."
 
 METADATA_KEY = "lora_adapter_metadata"
 """Where diffusers keeps rank and alpha in a file's header."""
-
-_LARGEST_CONCATENATION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class AdapterLayout:
     @property
     def size(self) -> int:
         """Number of elements of a pack."""
-        return sum(math.prod(view.shape) for view in self.views)
+        return pack_size(self.views)
 
     @property
     def scale(self) -> float:
@@ -109,20 +108,7 @@ def _ending(name: str) -> str:
 
 def unpack(layout: AdapterLayout, pack: Tensor) -> dict[str, Tensor]:
     """The named tensors of a pack, float32 ``[size]``: views, no copies."""
-    return {
-        view.name: pack.narrow(0, view.offset, math.prod(view.shape)).reshape(view.shape)
-        for view in layout.views
-    }
-
-
-def concatenate(tensors: Sequence[Tensor]) -> Tensor:
-    """The tensors' elements in one flat vector, as a tree of concatenations of at most 4 operands:
-    the widest that runtimes do in one operator."""
-    level = [tensor.reshape(-1) for tensor in tensors]
-    while len(level) > 1:
-        groups = range(0, len(level), _LARGEST_CONCATENATION)
-        level = [torch.cat(level[start : start + _LARGEST_CONCATENATION]) for start in groups]
-    return level[0]
+    return unpack_views(layout.views, pack)
 
 
 @contextmanager

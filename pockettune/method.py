@@ -1,7 +1,9 @@
 """What a method is: a record of functions, found by its file in ``pockettune/methods``.
 
 ``names`` lists the folder without importing anything; ``get`` imports one file and returns its
-``METHOD``. There is no other registry.
+``METHOD``. There is no other registry. Each function of the record is a *stage*; a stage that a
+method leaves out is that of plain federated averaging (``pockettune/federation.py``). Methods that
+replace different stages compose.
 """
 
 from __future__ import annotations
@@ -19,12 +21,23 @@ from pockettune.program import Program
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pockettune.aggregate import Aggregator
+    from pockettune.codecs import Codec
+    from pockettune.data.dataset import Split
+    from pockettune.models.classifier import Classifier
+    from pockettune.program import TensorSpec
+
 __all__ = [
+    "PLAIN",
+    "STAGES",
     "Cache",
+    "Composition",
     "Method",
     "MethodExport",
+    "Objective",
     "StateTensor",
     "View",
+    "compose",
     "config_from_json",
     "config_to_json",
     "get",
@@ -32,6 +45,9 @@ __all__ = [
 ]
 
 _Config = TypeVar("_Config")
+
+PLAIN = "fedavg"
+"""The name of no method: every stage is that of federated averaging."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +105,73 @@ class MethodExport:
 
 
 @dataclass(frozen=True, slots=True)
+class Objective:
+    """What a client minimizes.
+
+    ``loss(parameters, inputs, labels, weights, *draws)`` is a scalar: parameters by name, ``[B,
+    ...]`` inputs, int64 labels ``[B]`` or ``[B, T]``, float32 weights ``[B]``. It is a weighted mean
+    over examples: one of weight 0 counts as not there. ``draws`` are its random inputs with their
+    ``random.*`` bindings, drawn anew for each ``index`` ("step", "round" or "client").
+    """
+
+    loss: Callable[..., Tensor]
+    draws: tuple[TensorSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
-    """``paper`` cites it, ``config`` is its frozen dataclass, ``export(model, config)`` makes the
-    parts of a bundle."""
+    """``paper`` cites it, ``config`` is its frozen dataclass, the rest are its stages.
+
+    - ``prepare(model, config)``: another model to train instead;
+    - ``init_state(model, config, seed)``: what the server starts from, a pack;
+    - ``client_data(split, classes, config, seed)``: another local data set;
+    - ``client_loss(model, config)``: what a client minimizes;
+    - ``encode(config)``: the codec of a client's update;
+    - ``aggregate(config)``: how updates become one;
+    - ``export(model, config)``: the parts of a bundle.
+    """
 
     paper: str
     config: type
+    prepare: Callable[[Classifier, Any], Classifier] | None = None
+    init_state: Callable[[Classifier, Any, int], Tensor] | None = None
+    client_data: Callable[[Split, int, Any, int], Split] | None = None
+    client_loss: Callable[[Classifier, Any], Objective] | None = None
+    encode: Callable[[Any], Codec] | None = None
+    aggregate: Callable[[Any], Aggregator] | None = None
     export: Callable[[Any, Any], MethodExport] | None = None
+
+
+STAGES = tuple(
+    entry.name for entry in dataclasses.fields(Method) if entry.name not in ("paper", "config")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """Methods that act together, each with its config, by name."""
+
+    methods: Mapping[str, Method]
+    configs: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The names joined by "+"; "fedavg" for no method at all."""
+        return "+".join(self.methods) or PLAIN
+
+    def stage(self, stage: str, *arguments: Any, seed: int | None = None) -> Any:
+        """What the one method with this stage makes of ``arguments`` and its config, and ``seed``
+        where the stage takes one; None when no method replaces the stage."""
+        for name, method in self.methods.items():
+            function = getattr(method, stage)
+            if function is not None:
+                last = () if seed is None else (seed,)
+                return function(*arguments, self.configs[name], *last)
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """The configs by method."""
+        return {name: config_to_json(config) for name, config in self.configs.items()}
 
 
 def names() -> list[str]:
@@ -133,3 +209,39 @@ def config_from_json(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
         key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
     }
     return kind(**plain)
+
+
+def compose(text: str, settings: Mapping[str, Any]) -> Composition:
+    """The methods that ``text`` names, joined by "+", with ``settings`` for their configs.
+
+    A setting's key is that of a config, or ``method.key`` where several have one of that name.
+    Raises ConfigInvalid for an unknown method or key, for a stage that two methods replace, and for
+    a value out of range.
+    """
+    wanted = [name for name in text.split("+") if name != PLAIN]
+    known = names()
+    for name in wanted:
+        if name not in known or wanted.count(name) > 1:
+            raise ConfigInvalid("method", text, [PLAIN, *known, "or different ones joined by +"])
+    methods = {name: get(name) for name in wanted}
+    for stage in STAGES:
+        owners = [name for name, method in methods.items() if getattr(method, stage) is not None]
+        if len(owners) > 1:
+            valid = f"at most one method that replaces {stage}; {' and '.join(owners)} do"
+            raise ConfigInvalid("method", text, valid)
+    values: dict[str, dict[str, Any]] = {name: {} for name in methods}
+    keys = {
+        name: [entry.name for entry in dataclasses.fields(method.config)]
+        for name, method in methods.items()
+    }
+    for key, value in settings.items():
+        owner, _, inner = key.rpartition(".")
+        owners = [name for name in methods if inner in keys[name] and owner in ("", name)]
+        if len(owners) != 1:
+            valid = [f"{name}.{entry}" for name, entries in keys.items() for entry in entries]
+            raise ConfigInvalid(key, value, valid or f"nothing: {PLAIN} has no settings")
+        values[owners[0]][inner] = value
+    configs = {
+        name: config_from_json(method.config, values[name]) for name, method in methods.items()
+    }
+    return Composition(methods, configs)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -47,10 +48,10 @@ class Hyper:
 @dataclass(frozen=True, slots=True)
 class OptimizerState:
     """What an update reads and writes: float32 ``[P]`` vectors and ``step``, int64 ``[1]``, which
-    counts calls. ``moment2`` is None for SGD, ``accumulator`` is None without accumulation."""
+    counts calls. ``moment2`` is None for SGD, ``moment1`` too without momentum, ``accumulator`` is None without accumulation."""
 
     parameters: Tensor
-    moment1: Tensor
+    moment1: Tensor | None
     moment2: Tensor | None
     accumulator: Tensor | None
     step: Tensor
@@ -64,16 +65,21 @@ class OptimizerState:
 @dataclass(frozen=True, slots=True)
 class Optimizer:
     """``kind`` is "adamw" or "sgd"; ``accumulation`` >= 1 calls make an update; with ``cosine`` the
-    rate falls to 0 over the ``total_updates`` after warm-up, else it stays."""
+    rate falls to 0 over the ``total_updates`` after warm-up, else it stays. ``momentum`` is that of
+    "sgd": with 0 there is no moment. Without ``clipping`` the bound is ignored."""
 
     kind: str
     accumulation: int = 1
     cosine: bool = False
     total_updates: int = 1
+    momentum: float = MOMENTUM
+    clipping: bool = True
 
     def names(self) -> tuple[str, ...]:
         """Names of the state's vectors besides the parameters, in the order of the fields."""
-        moments = ("moment1", "moment2") if self.kind == "adamw" else ("moment1",)
+        moments: tuple[str, ...] = ("moment1", "moment2")
+        if self.kind == "sgd":
+            moments = ("moment1",) if self.momentum else ()
         return moments + (("accumulator",) if self.accumulation > 1 else ()) + ("step",)
 
     def state(self, parameters: Tensor, *rest: Tensor) -> OptimizerState:
@@ -81,7 +87,7 @@ class Optimizer:
         by_name = dict(zip(self.names(), rest, strict=True))
         return OptimizerState(
             parameters,
-            by_name["moment1"],
+            by_name.get("moment1"),
             by_name.get("moment2"),
             by_name.get("accumulator"),
             by_name["step"],
@@ -106,23 +112,21 @@ class Optimizer:
             # Before the first update the result is discarded, but must be finite.
             updates = whole.clamp(min=1.0)
         norm = torch.sqrt((gradient * gradient).sum(dim=0, keepdim=True))
-        clipped = gradient * (hyper.max_gradient_norm / (norm + _NORM_EPSILON)).clamp(max=1.0)
+        clipped = gradient
+        if self.clipping:
+            clipped = gradient * (hyper.max_gradient_norm / (norm + _NORM_EPSILON)).clamp(max=1.0)
         rate = hyper.learning_rate * self._rate_factor(updates, hyper.warmup_steps)
         apply = self._adamw if self.kind == "adamw" else self._sgd
         new = apply(state, clipped, updates, rate, hyper.weight_decay)
         if due is None:
             return OptimizerState(*new, None, calls), norm
         hold = 1.0 - due
-        parameters, moment1, moment2 = new
-        if moment2 is not None and state.moment2 is not None:
-            moment2 = moment2 * due + state.moment2 * hold
-        chosen = OptimizerState(
-            parameters * due + state.parameters * hold,
-            moment1 * due + state.moment1 * hold,
-            moment2,
-            gradient * hold,
-            calls,
+        old = (state.parameters, state.moment1, state.moment2)
+        parameters, *moments = (
+            None if after is None or before is None else after * due + before * hold
+            for after, before in zip(new, old, strict=True)
         )
+        chosen = OptimizerState(cast(Tensor, parameters), *moments, gradient * hold, calls)
         return chosen, norm
 
     def _rate_factor(self, updates: Tensor, warmup: Tensor) -> Tensor:
@@ -136,9 +140,9 @@ class Optimizer:
 
     def _adamw(
         self, state: OptimizerState, gradient: Tensor, updates: Tensor, rate: Tensor, decay: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        if state.moment2 is None:
-            raise ValueError("AdamW needs a second moment")
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        if state.moment1 is None or state.moment2 is None:
+            raise ValueError("AdamW needs two moments")
         moment1 = state.moment1 * BETA1 + gradient * (1.0 - BETA1)
         moment2 = state.moment2 * BETA2 + gradient * gradient * (1.0 - BETA2)
         spread = torch.sqrt(moment2) / torch.sqrt(_one_minus_power(BETA2, updates)) + EPSILON
@@ -147,8 +151,11 @@ class Optimizer:
 
     def _sgd(
         self, state: OptimizerState, gradient: Tensor, _: Tensor, rate: Tensor, decay: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        moment1 = state.moment1 * MOMENTUM + (gradient + state.parameters * decay)
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        gradient = gradient + state.parameters * decay
+        if state.moment1 is None:
+            return state.parameters - gradient * rate, None, None
+        moment1 = state.moment1 * self.momentum + gradient
         return state.parameters - moment1 * rate, moment1, None
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pockettune.errors import ConfigInvalid
 
-__all__ = ["integer", "normal", "normal_of", "uniform", "uniform_of", "words"]
+__all__ = ["integer", "normal", "normal_of", "permutation", "uniform", "uniform_of", "words"]
 
 _Doubles: TypeAlias = NDArray[np.float64]
 _Words: TypeAlias = NDArray[np.uint64]
@@ -121,6 +121,12 @@ def uniform(seed: int, stream: int, index: int, shape: Sequence[int]) -> NDArray
 def normal(seed: int, stream: int, index: int, shape: Sequence[int]) -> NDArray[np.float32]:
     """Standard normal numbers, float32 of ``shape``."""
     return normal_of(_element_words(seed, stream, index, shape))
+
+
+def permutation(seed: int, stream: int, index: int, length: int) -> NDArray[np.int64]:
+    """0 to ``length - 1`` in random order, int64 ``[length]``: sorted by their words, equal words
+    by number."""
+    return np.argsort(_element_words(seed, stream, index, (length,)), kind="stable")
 
 
 def uniform_of(word: NDArray[Any]) -> NDArray[np.float32]:

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from pockettune import random
-from pockettune.adapter import AdapterLayout, attached, concatenate, unpack
+from pockettune.adapter import AdapterLayout, attached, unpack
 from pockettune.method import StateTensor
 from pockettune.models import programs
 from pockettune.models.pipeline import Pipeline
 from pockettune.nn.schedule import NoiseSchedule
 from pockettune.optimizer import Hyper, Optimizer
+from pockettune.pack import concatenate
 from pockettune.program import Program, TensorSpec
 
 __all__ = [

@@ -1,0 +1,171 @@
+"""What a client does in a round: a few steps of an optimizer on its own data.
+
+One step is one pure function of batch, random numbers and state. Simulation runs it, for several
+clients at once by ``torch.vmap`` where asked, and the exporter captures the same function.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pockettune import random
+from pockettune.errors import ConfigInvalid
+from pockettune.method import Objective
+from pockettune.models.classifier import Classifier
+from pockettune.optimizer import Hyper, Optimizer
+from pockettune.pack import concatenate, unpack
+from pockettune.program import TensorSpec
+
+__all__ = [
+    "ORDER_STREAM",
+    "Identity",
+    "LocalTraining",
+    "Step",
+    "batch_plan",
+    "draw",
+    "hyper_values",
+    "local_step",
+]
+
+ORDER_STREAM = 49
+
+Step: TypeAlias = Callable[..., tuple[Tensor, ...]]
+
+_CLIENTS, _STEPS = 2**24, 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTraining:
+    """How a client trains. Raises ConfigInvalid for a value out of range."""
+
+    epochs: int = 1
+    """Passes over the client's data."""
+    steps: int = 0
+    """Steps instead of epochs; 0 leaves it to ``epochs``."""
+    batch_size: int = 32
+    optimizer: str = "sgd"
+    """"sgd" or "adamw"."""
+    momentum: float = 0.0
+    """Of "sgd"; a client starts each round without momentum."""
+    learning_rate: float = 0.05
+    weight_decay: float = 0.0
+    max_gradient_norm: float = 0.0
+    """Gradients are clipped to this norm; 0 is no clipping."""
+    proximal: float = 0.0
+    """FedProx's mu (T. Li et al., arXiv 1812.06127): ``mu / 2 |w - w_server|^2`` is added."""
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 1), ("steps", 0), ("batch_size", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value < _STEPS:
+                raise ConfigInvalid(name, value, f"an integer of at least {low}")
+        if self.optimizer not in ("sgd", "adamw"):
+            raise ConfigInvalid("optimizer", self.optimizer, ("sgd", "adamw"))
+        if not 0.0 < self.learning_rate < math.inf:
+            raise ConfigInvalid("learning_rate", self.learning_rate, "a number above 0")
+        if not 0.0 <= self.momentum < 1.0:
+            raise ConfigInvalid("momentum", self.momentum, "a number from 0 to below 1")
+        for name in ("weight_decay", "max_gradient_norm", "proximal"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise ConfigInvalid(name, getattr(self, name), "a number of at least 0")
+
+    def make_optimizer(self) -> Optimizer:
+        """The optimizer of a step."""
+        return Optimizer(
+            self.optimizer, momentum=self.momentum, clipping=self.max_gradient_norm > 0
+        )
+
+    def steps_for(self, examples: int) -> int:
+        """Number of steps of a client with that many examples."""
+        return self.steps or self.epochs * -(-examples // self.batch_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who draws random numbers, and when: what makes every draw of a fleet its own.
+
+    ``seed`` is the federation's, ``round`` below 2^20, ``client`` below 2^24; a client's index is
+    ``(round * 2^24 + client) * 2^20 + step`` (``spec/random.md``).
+    """
+
+    seed: int
+    round: int
+    client: int
+
+    def index(self, scope: str, step: int = 0) -> int:
+        """The counter of ``scope``: "step", "round" or "client"."""
+        if scope == "round":
+            return self.round
+        if scope == "client":
+            return self.client
+        return (self.round * _CLIENTS + self.client) * _STEPS + step
+
+
+def draw(spec: TensorSpec, identity: Identity, step: int) -> Tensor:
+    """The random input ``spec`` of a step, of its shape and dtype (``spec/random.md``)."""
+    stream, index = spec.stream or 0, identity.index(spec.index or "step", step)
+    if spec.binding == "random.integer":
+        low, high = spec.low or 0, spec.high or 1
+        return torch.from_numpy(random.integer(identity.seed, stream, index, spec.shape, low, high))
+    function = random.normal if spec.binding == "random.normal" else random.uniform
+    return torch.from_numpy(function(identity.seed, stream, index, spec.shape))
+
+
+def batch_plan(examples: int, training: LocalTraining, identity: Identity) -> NDArray[np.int64]:
+    """Which examples each step takes, ``[steps, batch_size]``; -1 where a batch is not full.
+
+    Every epoch is a permutation of its own, cut into batches.
+    """
+    steps = training.steps_for(examples)
+    per_epoch = -(-examples // training.batch_size)
+    plan = np.full((-(-steps // per_epoch) * per_epoch, training.batch_size), -1, dtype=np.int64)
+    for epoch in range(len(plan) // per_epoch):
+        order = random.permutation(
+            identity.seed, ORDER_STREAM, identity.index("step", epoch), examples
+        )
+        rows = plan[epoch * per_epoch : (epoch + 1) * per_epoch].reshape(-1)
+        rows[:examples] = order
+    return plan[:steps]
+
+
+def hyper_values(training: LocalTraining) -> tuple[float, float, float, float]:
+    """Values of a step's hyper inputs in their order: rate, decay, clipping bound, warm-up."""
+    return training.learning_rate, training.weight_decay, training.max_gradient_norm, 0.0
+
+
+def local_step(
+    model: Classifier, objective: Objective, optimizer: Optimizer, proximal: float = 0.0
+) -> Step:
+    """``step(inputs, labels, weights, *draws, rate, decay, bound, warmup, parameters, *state)``.
+
+    ``state`` are the optimizer's tensors, then, with ``proximal``, the server's parameters. Returns
+    loss ``[1]``, gradient norm ``[1]``, parameters and the optimizer's tensors. The loss is without
+    the proximal term, whose gradient is added as ``proximal * (parameters - server's)``.
+    """
+    moments = len(optimizer.names())
+
+    def step(inputs: Tensor, labels: Tensor, weights: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        draws, rest = rest[: len(objective.draws)], rest[len(objective.draws) :]
+        hyper, (parameters, *state) = Hyper(*rest[:4]), rest[4:]
+        tensors = unpack(model.views, parameters)
+
+        def loss(named: dict[str, Tensor]) -> Tensor:
+            value: Tensor = objective.loss(named, inputs, labels, weights, *draws)
+            return value.reshape(())
+
+        gradients, value = torch.func.grad_and_value(loss)(tensors)
+        gradient = concatenate([gradients[view.name] for view in model.views])
+        if proximal:
+            gradient = gradient + (parameters - state[moments]) * proximal
+        new, norm = optimizer.update(optimizer.state(parameters, *state[:moments]), gradient, hyper)
+        return value.reshape(1), norm, *new.tensors()
+
+    return step
