@@ -119,7 +119,8 @@ class ServerOptimizer:
                 if self.kind == "adam":
                     second = beta2 * second + (one - beta2) * square
                 else:
-                    second = second - (one - beta2) * square * np.sign(second - square)
+                    gap = np.sign(second - square).astype(np.float32)
+                    second = second - (one - beta2) * square * gap
                 kept["moment1"][name], kept["moment2"][name] = first, second
                 change = first / (np.sqrt(second) + np.float32(self.tau))
             new[name] = value + rate * change

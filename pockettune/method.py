@@ -108,8 +108,8 @@ class MethodExport:
 class Objective:
     """What a client minimizes.
 
-    ``loss(parameters, inputs, labels, weights, *draws)`` is a scalar: parameters by name, ``[B,
-    ...]`` inputs, int64 labels ``[B]`` or ``[B, T]``, float32 weights ``[B]``. It is a weighted mean
+    ``loss(parameters, inputs, labels, weights, *draws)`` is a scalar: parameters by name, inputs
+    ``[B, ...]``, int64 labels ``[B]`` or ``[B, T]``, float32 weights ``[B]``. It is a weighted mean
     over examples: one of weight 0 counts as not there. ``draws`` are its random inputs with their
     ``random.*`` bindings, drawn anew for each ``index`` ("step", "round" or "client").
     """
@@ -227,8 +227,8 @@ def compose(text: str, settings: Mapping[str, Any]) -> Composition:
     for stage in STAGES:
         owners = [name for name, method in methods.items() if getattr(method, stage) is not None]
         if len(owners) > 1:
-            valid = f"at most one method that replaces {stage}; {' and '.join(owners)} do"
-            raise ConfigInvalid("method", text, valid)
+            only = f"at most one method that replaces {stage}; {' and '.join(owners)} do"
+            raise ConfigInvalid("method", text, only)
     values: dict[str, dict[str, Any]] = {name: {} for name in methods}
     keys = {
         name: [entry.name for entry in dataclasses.fields(method.config)]
@@ -238,10 +238,14 @@ def compose(text: str, settings: Mapping[str, Any]) -> Composition:
         owner, _, inner = key.rpartition(".")
         owners = [name for name in methods if inner in keys[name] and owner in ("", name)]
         if len(owners) != 1:
-            valid = [f"{name}.{entry}" for name, entries in keys.items() for entry in entries]
-            raise ConfigInvalid(key, value, valid or f"nothing: {PLAIN} has no settings")
+            raise ConfigInvalid(
+                key,
+                value,
+                [f"{name}.{entry}" for name, entries in keys.items() for entry in entries]
+                or f"nothing: {PLAIN} has no settings",
+            )
         values[owners[0]][inner] = value
-    configs = {
+    configs: dict[str, Any] = {
         name: config_from_json(method.config, values[name]) for name, method in methods.items()
     }
     return Composition(methods, configs)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -48,7 +47,8 @@ class Hyper:
 @dataclass(frozen=True, slots=True)
 class OptimizerState:
     """What an update reads and writes: float32 ``[P]`` vectors and ``step``, int64 ``[1]``, which
-    counts calls. ``moment2`` is None for SGD, ``moment1`` too without momentum, ``accumulator`` is None without accumulation."""
+    counts calls. ``moment2`` is None for SGD, ``moment1`` too without momentum, ``accumulator`` is
+    None without accumulation."""
 
     parameters: Tensor
     moment1: Tensor | None
@@ -121,12 +121,14 @@ class Optimizer:
         if due is None:
             return OptimizerState(*new, None, calls), norm
         hold = 1.0 - due
-        old = (state.parameters, state.moment1, state.moment2)
-        parameters, *moments = (
-            None if after is None or before is None else after * due + before * hold
-            for after, before in zip(new, old, strict=True)
+        parameters, moment1, moment2 = new
+        if moment1 is not None and state.moment1 is not None:
+            moment1 = moment1 * due + state.moment1 * hold
+        if moment2 is not None and state.moment2 is not None:
+            moment2 = moment2 * due + state.moment2 * hold
+        chosen = OptimizerState(
+            parameters * due + state.parameters * hold, moment1, moment2, gradient * hold, calls
         )
-        chosen = OptimizerState(cast(Tensor, parameters), *moments, gradient * hold, calls)
         return chosen, norm
 
     def _rate_factor(self, updates: Tensor, warmup: Tensor) -> Tensor:

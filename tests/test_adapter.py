@@ -15,7 +15,6 @@ from torch import Tensor
 from pockettune.adapter import (
     AdapterLayout,
     attached,
-    concatenate,
     layout_of,
     merge_,
     metadata_of,
@@ -24,6 +23,7 @@ from pockettune.adapter import (
 from pockettune.adapter_file import load_adapter, save_adapter
 from pockettune.errors import ConfigInvalid, SafetensorsInvalid, TensorMismatch
 from pockettune.models import starter
+from pockettune.pack import concatenate
 from tests.nn import nets
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
