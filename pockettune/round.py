@@ -1,0 +1,235 @@
+"""One round of federated learning as functions: state in, state out.
+
+``cohort`` chooses who trains, ``train_client`` is all that happens on a client, ``aggregate`` folds
+encoded updates into the next state one at a time; ``run_round`` is the three in a row. Who calls
+``train_client``, and where, is up to the caller, so that the same round runs in one process or in
+many. Everything is a function of the federation, its seed and the round's number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pockettune import random
+from pockettune.aggregate import Tensors
+from pockettune.data.dataset import Split
+from pockettune.errors import RoundFailed
+from pockettune.federation import Federation
+from pockettune.local import Identity, batch_plan, draw, hyper_values
+from pockettune.method import View
+from pockettune.update import Update, read_update, write_update
+
+__all__ = [
+    "ClientResult",
+    "RoundReport",
+    "ServerState",
+    "aggregate",
+    "cohort",
+    "initial_state",
+    "run_round",
+    "train_client",
+]
+
+_COHORT_STREAM = 50
+
+Clients: TypeAlias = Callable[[int], Split]
+Runner: TypeAlias = Callable[
+    [Federation, "ServerState", Sequence[int], Clients], Iterable["ClientResult"]
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """What the server knows between rounds: ``round`` counts those that are done, ``parameters``
+    is a float32 pack ``[size]``, ``moments`` are the server optimizer's packs by name."""
+
+    round: int
+    parameters: NDArray[np.float32]
+    moments: Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientResult:
+    """What comes back from a client: the bytes of its update, or why there is none ("empty":
+    it has no examples; "diverged": its loss or its parameters are no longer finite)."""
+
+    client: int
+    update: bytes | None
+    excluded: str | None
+    examples: int
+    loss: float
+    """Mean over the client's steps, in nats."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundReport:
+    """What a round did. ``loss`` is the mean over the clients that took part, weighted by examples;
+    ``excluded`` counts the others by reason; bytes are those of the files that travel."""
+
+    round: int
+    clients: int
+    excluded: Mapping[str, int]
+    examples: int
+    loss: float
+    bytes_up: int
+    bytes_down: int
+
+
+def initial_state(federation: Federation) -> ServerState:
+    """The state before the first round."""
+    parameters = federation.initial()
+    moments = federation.server.init({"": parameters})
+    return ServerState(0, parameters, {name: packs[""] for name, packs in moments.items()})
+
+
+def cohort(seed: int, round_number: int, clients: int, size: int) -> list[int]:
+    """The numbers of the clients of a round, ``size`` different ones of ``clients``, sorted."""
+    order = random.permutation(seed, _COHORT_STREAM, round_number, clients)
+    return sorted(int(client) for client in order[:size])
+
+
+def train_client(
+    federation: Federation, state: ServerState, client: int, data: Split
+) -> ClientResult:
+    """All that happens on one client in one round: local steps, difference, encoding."""
+    examples = len(data.labels)
+    if examples == 0:
+        return ClientResult(client, None, "empty", 0, math.nan)
+    identity = Identity(federation.seed, state.round, client)
+    parameters, losses = _local_training(federation, state.parameters, data, identity)
+    loss = float(np.mean(losses))
+    if not (math.isfinite(loss) and np.isfinite(parameters).all()):
+        return ClientResult(client, None, "diverged", examples, loss)
+    change = _by_name(federation.model.views, parameters - state.parameters)
+    update = Update(
+        method=federation.composition.name,
+        bundle_id=federation.digest,
+        round=state.round,
+        samples=examples,
+        metrics={"loss": loss},
+        tensors=change,
+    )
+    encoded = write_update(update, federation.codec, federation.seed, identity.index("step"))
+    return ClientResult(client, encoded, None, examples, loss)
+
+
+def aggregate(
+    federation: Federation, state: ServerState, results: Iterable[ClientResult]
+) -> tuple[ServerState, RoundReport]:
+    """The next state from the clients' results, taken one at a time in the order given.
+
+    Raises RoundFailed when no client is left.
+    """
+    accumulated = None
+    excluded: Counter[str] = Counter()
+    clients = examples = bytes_up = 0
+    loss = 0.0
+    for result in results:
+        if result.update is None:
+            excluded[str(result.excluded)] += 1
+            continue
+        update = read_update(result.update, bundle_id=federation.digest, round=state.round)
+        accumulated = federation.aggregator.add(accumulated, update.tensors, update.samples)
+        clients += 1
+        examples += update.samples
+        bytes_up += len(result.update)
+        loss += update.metrics["loss"] * update.samples
+    if accumulated is None:
+        raise RoundFailed(state.round, dict(excluded))
+    change = _as_pack(federation.model.views, federation.aggregator.finish(accumulated))
+    parameters, moments = federation.server.apply(
+        {"": state.parameters},
+        {name: {"": pack} for name, pack in state.moments.items()},
+        {"": change},
+    )
+    new = ServerState(
+        state.round + 1,
+        parameters[""],
+        {name: packs[""] for name, packs in moments.items()},
+    )
+    asked = clients + sum(excluded.values())
+    report = RoundReport(
+        round=state.round,
+        clients=clients,
+        excluded=dict(excluded),
+        examples=examples,
+        loss=loss / examples,
+        bytes_up=bytes_up,
+        bytes_down=asked * state.parameters.nbytes,
+    )
+    return new, report
+
+
+def one_by_one(
+    federation: Federation, state: ServerState, chosen: Sequence[int], clients: Clients
+) -> Iterator[ClientResult]:
+    """The runner that needs nothing: one client after the other, in this process."""
+    for client in chosen:
+        data = federation.client_data(clients(client), client)
+        yield train_client(federation, state, client, data)
+
+
+def run_round(
+    federation: Federation,
+    state: ServerState,
+    chosen: Sequence[int],
+    clients: Clients,
+    runner: Runner = one_by_one,
+) -> tuple[ServerState, RoundReport]:
+    """A round with the clients ``chosen``, whose data ``clients`` gives by number."""
+    return aggregate(federation, state, runner(federation, state, chosen, clients))
+
+
+def _local_training(
+    federation: Federation, start: NDArray[np.float32], data: Split, identity: Identity
+) -> tuple[NDArray[np.float32], list[float]]:
+    """A client's parameters after its steps, and the loss of each step."""
+    local = federation.local
+    optimizer = local.make_optimizer()
+    hyper = [torch.tensor([value]) for value in hyper_values(local)]
+    server = torch.from_numpy(start)
+    state = [server, *(_initial_moment(name, server) for name in optimizer.names())]
+    losses: list[float] = []
+    for step, rows in enumerate(batch_plan(len(data.labels), local, identity)):
+        draws = [draw(spec, identity, step) for spec in federation.objective.draws]
+        anchor = [server] if local.proximal else []
+        loss, _, *state = federation.step(*_batch(data, rows), *draws, *hyper, *state, *anchor)
+        losses.append(float(loss))
+    return state[0].numpy(), losses
+
+
+def _initial_moment(name: str, parameters: Tensor) -> Tensor:
+    if name == "step":
+        return torch.zeros(1, dtype=torch.int64)
+    return torch.zeros_like(parameters)
+
+
+def _batch(data: Split, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs, labels and weights of a batch; rows of -1 are there with weight 0."""
+    chosen = np.maximum(rows, 0)
+    weights = (rows >= 0).astype(np.float32)
+    return (
+        torch.from_numpy(data.inputs[chosen]),
+        torch.from_numpy(data.labels[chosen]),
+        torch.from_numpy(weights),
+    )
+
+
+def _by_name(views: Sequence[View], pack: NDArray[np.float32]) -> Tensors:
+    return {
+        view.name: pack[view.offset : view.offset + math.prod(view.shape)].reshape(view.shape)
+        for view in views
+    }
+
+
+def _as_pack(views: Sequence[View], tensors: Tensors) -> NDArray[np.float32]:
+    return np.concatenate([tensors[view.name].reshape(-1) for view in views])

@@ -1,0 +1,1 @@
+"""Many rounds of federated learning on one machine, or on many by Ray: ``pockettune simulate``."""
