@@ -114,12 +114,12 @@ class ServerOptimizer:
                 change = kept["moment1"][name] = beta1 * moments["moment1"][name] + change
             elif self.kind in ("adam", "yogi"):
                 square = change * change
-                second = moments["moment2"][name]
+                second: NDArray[Any] = moments["moment2"][name]
                 first = beta1 * moments["moment1"][name] + (one - beta1) * change
                 if self.kind == "adam":
                     second = beta2 * second + (one - beta2) * square
                 else:
-                    gap = np.sign(second - square).astype(np.float32)
+                    gap = np.sign(second - square)
                     second = second - (one - beta2) * square * gap
                 kept["moment1"][name], kept["moment2"][name] = first, second
                 change = first / (np.sqrt(second) + np.float32(self.tau))

@@ -1,4 +1,4 @@
-"""The person's command line: what may be said, and what each word means."""
+"""The command line: what may be said, and what each word means."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from pockettune.data import command as data
 from pockettune.errors import Usage
 from pockettune.prompts import DEFAULT_TEMPLATE
+from pockettune.simulate import command as simulate
 
 __all__ = ["parser"]
 
@@ -25,12 +27,19 @@ def parser(commands: Mapping[str, Callable[..., object]]) -> argparse.ArgumentPa
     """The parser; each command's function, by the command's name, becomes the attribute ``run``."""
     top = _Parser(
         prog="pockettune",
-        description="Teach a picture model one subject from a few photos, and draw it.",
+        description="Personalize a picture model from a few photos; let a fleet learn together.",
     )
     names = top.add_subparsers(metavar="COMMAND", required=True)
     _personalize(names, commands["personalize"])
     _generate(names, commands["generate"])
     _verify(names, commands["verify"])
+    for name, text, add_options in (
+        ("simulate", "let a fleet learn together, simulated", simulate.add_options),
+        ("data", "look at a data set and how it is shared out", data.add_options),
+    ):
+        add = names.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
+        add.set_defaults(run=commands[name])
+        add_options(add)
     return top
 
 

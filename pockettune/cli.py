@@ -1,4 +1,4 @@
-"""The person's command: ``pockettune personalize | generate | verify``."""
+"""The command ``pockettune``: personalize, generate, verify; simulate and data for research."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rich.console import Console
 
 from pockettune.arguments import parser
 from pockettune.bundle import Bundle, open_bundle
+from pockettune.data import command as data
 from pockettune.errors import (
     Bug,
     ConfigInvalid,
@@ -33,6 +34,7 @@ from pockettune.images import photo_files, read_photo
 from pockettune.personalize import Drawing, Subject, Training, generate, personalize, tokenizer_of
 from pockettune.progress import progress
 from pockettune.sheet import before_and_after
+from pockettune.simulate import command as simulate
 
 __all__ = ["main"]
 
@@ -45,7 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns 0, or the exit status of ``spec/errors.json``."""
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        commands = {"personalize": _personalize, "generate": _generate, "verify": _verify}
+        commands = {
+            "personalize": _personalize,
+            "generate": _generate,
+            "verify": _verify,
+            "simulate": simulate.run,
+            "data": data.run,
+        }
         options = parser(commands).parse_args(arguments)
         result = options.run(options, Console(stderr=True))
         print(json.dumps(result) if options.json else result["summary"])

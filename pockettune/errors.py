@@ -39,10 +39,17 @@ PocketTuneError
 │   ├── ModelNotFinite           53
 │   ├── CutIllegal               54
 │   └── ConfigInvalid            55
-└── ExportError
-    ├── ParityFailed             60
-    ├── LoweringFailed           61
-    └── ToolMissing              62
+├── ExportError
+│   ├── ParityFailed             60
+│   ├── LoweringFailed           61
+│   └── ToolMissing              62
+└── FederationError
+    ├── UpdateInvalid            70
+    ├── UpdateMismatch           71
+    ├── RoundFailed              72
+    ├── DataNotFound             73
+    ├── DataInvalid              74
+    └── PartitionImpossible      75
 """
 
 # Names are those of spec/errors.json, facts rather than "...Error".
@@ -65,10 +72,13 @@ __all__ = [
     "BundlePathInvalid",
     "ConfigInvalid",
     "CutIllegal",
+    "DataInvalid",
+    "DataNotFound",
     "DiskFull",
     "EngineFailed",
     "EngineVersionMismatch",
     "ExportError",
+    "FederationError",
     "InputError",
     "Interrupted",
     "IoFailed",
@@ -81,18 +91,22 @@ __all__ = [
     "ModelUnsupported",
     "OutOfMemory",
     "ParityFailed",
+    "PartitionImpossible",
     "PhotosTooFew",
     "PhotosUnreadable",
     "PocketTuneError",
     "ProgramError",
     "ProgramMissing",
     "PromptTooLong",
+    "RoundFailed",
     "SafetensorsInvalid",
     "StateMismatch",
     "StorageError",
     "TensorError",
     "TensorMismatch",
     "ToolMissing",
+    "UpdateInvalid",
+    "UpdateMismatch",
     "Usage",
     "error_types",
 ]
@@ -525,6 +539,82 @@ class ToolMissing(ExportError):
 
     def __init__(self, tool: str, remedy: str) -> None:
         super().__init__(f"This command needs {_quoted(tool)}, which is not here; run `{remedy}`.")
+
+
+class FederationError(PocketTuneError):
+    """Learning together does not work with this."""
+
+
+class UpdateInvalid(FederationError):
+    """An update breaks a rule of update.md."""
+
+    code, exit_status = "update_invalid", 70
+
+    def __init__(self, where: str, reason: object) -> None:
+        super().__init__(
+            f"The update is not valid: {_quoted(where)[1:-1]}: {_quoted(reason)[1:-1]}; have the"
+            " client write it again."
+        )
+
+
+class UpdateMismatch(FederationError):
+    """An update belongs to another round or another bundle."""
+
+    code, exit_status = "update_mismatch", 71
+
+    def __init__(self, name: str, found: object, expected: object) -> None:
+        super().__init__(
+            f"The update is for {name} {_quoted(found)[1:-1]}, and {_quoted(expected)[1:-1]} is"
+            " expected; have the client fetch the current round."
+        )
+
+
+class RoundFailed(FederationError):
+    """No client of a round is left to learn from. ``excluded`` counts them by reason."""
+
+    code, exit_status = "round_failed", 72
+
+    def __init__(self, number: int, excluded: dict[str, int]) -> None:
+        reasons = _listed(f"{reason}: {count}" for reason, count in sorted(excluded.items()))
+        super().__init__(
+            f"Round {number} has no client left to learn from ({reasons or 'none was asked'});"
+            " lower the learning rate, or ask clients that have data."
+        )
+
+
+class DataNotFound(FederationError):
+    """A data set is not on this machine. ``ways`` are those to get it."""
+
+    code, exit_status = "data_not_found", 73
+
+    def __init__(self, name: str, ways: Iterable[str]) -> None:
+        super().__init__(
+            f"The data set {_quoted(name)} is not here; get it by one of: {'; '.join(ways)}."
+        )
+
+
+class DataInvalid(FederationError):
+    """A file of a data set is damaged."""
+
+    code, exit_status = "data_invalid", 74
+
+    def __init__(self, name: str, file: str, reason: object) -> None:
+        super().__init__(
+            f"The file {file} of the data set {_quoted(name)} cannot be used:"
+            f" {_quoted(reason)[1:-1]}; get it again."
+        )
+
+
+class PartitionImpossible(FederationError):
+    """A data set cannot be shared out as asked."""
+
+    code, exit_status = "partition_impossible", 75
+
+    def __init__(self, partition: str, clients: int, reason: str) -> None:
+        super().__init__(
+            f"The partition {_quoted(partition)} for {clients} clients is not possible: {reason};"
+            " ask for fewer clients or another partition."
+        )
 
 
 def error_types() -> dict[str, type[PocketTuneError]]:

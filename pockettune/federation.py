@@ -1,8 +1,8 @@
 """A method bound to a model: every stage decided, those left out as in federated averaging.
 
 Federated averaging is B. McMahan et al., "Communication-Efficient Learning of Deep Networks from
-Decentralized Data", arXiv 1602.05629: clients run SGD on their cross-entropy, send the difference to
-the server's parameters as it is, and the server adds the mean weighted by examples.
+Decentralized Data", arXiv 1602.05629: clients run SGD on their cross-entropy, send the difference
+to the server's parameters as it is, and the server adds the mean weighted by examples.
 """
 
 from __future__ import annotations

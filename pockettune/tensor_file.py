@@ -8,7 +8,7 @@ the data is then mapped, not copied.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -27,8 +27,10 @@ __all__ = [
     "Header",
     "check_entries",
     "encode",
+    "header_of",
     "read",
     "read_header",
+    "tensors_of",
     "write",
 ]
 
@@ -92,6 +94,23 @@ def read_header(path: Path) -> Header:
         raise SafetensorsInvalid(path, str(error)) from None
 
 
+def header_of(data: bytes) -> Header:
+    """The checked header of a file that is in memory. Raises ``SafetensorsInvalid``."""
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > min(_LONGEST_HEADER, len(data) - 8):
+        reason = f"{len(data)} bytes do not hold a header of {length}"
+        raise SafetensorsInvalid("The file", reason)
+    try:
+        return _checked(data[8 : 8 + length], len(data) - 8 - length)
+    except ValueError as error:
+        raise SafetensorsInvalid("The file", str(error)) from None
+
+
+def tensors_of(data: bytes, header: Header) -> dict[str, NDArray[Any]]:
+    """The tensors of a file in memory by name, as read-only views of ``data``."""
+    return _views(np.frombuffer(data, np.uint8), header, header.entries)
+
+
 def read(
     path: Path, expected: Mapping[str, tuple[str, tuple[int, ...]]] | None = None
 ) -> dict[str, NDArray[Any]]:
@@ -105,10 +124,16 @@ def read(
         check_entries(header, expected)
     with storage_errors("read", path), open_plain(path) as file:
         mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+    return _views(mapped, header, header.entries if expected is None else expected)
+
+
+def _views(
+    file: NDArray[np.uint8], header: Header, names: Iterable[str]
+) -> dict[str, NDArray[Any]]:
     tensors: dict[str, NDArray[Any]] = {}
-    for name in header.entries if expected is None else expected:
+    for name in names:
         entry = header.entries[name]
-        data = mapped[header.data + entry.begin : header.data + entry.end]
+        data = file[header.data + entry.begin : header.data + entry.end]
         tensors[name] = data.view(_little_endian(entry.dtype)).reshape(entry.shape)
     return tensors
 
@@ -136,21 +161,22 @@ def encode(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | No
     a dtype that the format lacks.
     """
     header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
-    data = b""
+    pieces: list[bytes] = []
+    end = 0
     for name in sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)):
         dtype = str(tensors[name].dtype)
         if dtype not in _CODES or name == "__metadata__":
             raise ValueError(f"a file cannot hold the tensor {name!r} with dtype {dtype}")
-        begin = len(data)
-        data += np.asarray(tensors[name], _little_endian(dtype)).tobytes()
+        pieces.append(np.asarray(tensors[name], _little_endian(dtype)).tobytes())
+        begin, end = end, end + len(pieces[-1])
         header[name] = {
             "dtype": _CODES[dtype],
             "shape": tensors[name].shape,
-            "data_offsets": (begin, len(data)),
+            "data_offsets": (begin, end),
         }
     text = strict_json.encode(header)
     text += b" " * (-len(text) % _ALIGNMENT)
-    return len(text).to_bytes(8, "little") + text + data
+    return b"".join((len(text).to_bytes(8, "little"), text, *pieces))
 
 
 def _little_endian(dtype: str) -> np.dtype[Any]:

@@ -164,6 +164,35 @@ SENTENCES = [
         errors.ToolMissing("cmake", "pip install cmake"),
         "This command needs 'cmake', which is not here; run `pip install cmake`.",
     ),
+    (
+        errors.UpdateInvalid("tensor conv1.weight", "a scale is negative"),
+        "The update is not valid: tensor conv1.weight: a scale is negative; have the client write"
+        " it again.",
+    ),
+    (
+        errors.UpdateMismatch("round", 3, 4),
+        "The update is for round 3, and 4 is expected; have the client fetch the current round.",
+    ),
+    (
+        errors.RoundFailed(7, {"empty": 2, "diverged": 1}),
+        "Round 7 has no client left to learn from (diverged: 1, empty: 2); lower the learning rate,"
+        " or ask clients that have data.",
+    ),
+    (
+        errors.DataNotFound("fashion-mnist", ["apt-get install it", "a folder with it"]),
+        "The data set 'fashion-mnist' is not here; get it by one of: apt-get install it; a folder"
+        " with it.",
+    ),
+    (
+        errors.DataInvalid("watch", "watch_dataset.npy", "too short"),
+        "The file watch_dataset.npy of the data set 'watch' cannot be used: too short; get it"
+        " again.",
+    ),
+    (
+        errors.PartitionImpossible("natural", 20, "it has 14 natural users"),
+        "The partition 'natural' for 20 clients is not possible: it has 14 natural users; ask for"
+        " fewer clients or another partition.",
+    ),
 ]
 
 

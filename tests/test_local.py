@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -39,8 +41,7 @@ def batch_of(model: Classifier, examples: int) -> tuple[Tensor, Tensor]:
 
 def module_of(model: Classifier, parameters: Tensor) -> nn.Module:
     """An ordinary trainable module with these parameters."""
-    module = type(model.module).__new__(type(model.module))
-    module.__dict__ = model.module.to_empty(device="cpu").__dict__
+    module = copy.deepcopy(model.module).to_empty(device="cpu")
     tensors = {name: value.clone() for name, value in unpack(model.views, parameters).items()}
     module.load_state_dict(tensors)
     return module
@@ -160,12 +161,12 @@ def test_initial_parameters_are_spread_as_torchs_and_a_function_of_the_seed(name
     assert not torch.equal(model.initial(4), model.initial(5))
     tensors = unpack(model.views, model.initial(4))
     torch.manual_seed(0)
-    module = model.module.to_empty(device="cpu")
+    module = copy.deepcopy(model.module).to_empty(device="cpu")
     for part in module.modules():
         if hasattr(part, "reset_parameters"):
             part.reset_parameters()
-    for key, value in module.named_parameters():
-        ours = tensors[key]
+    for key, parameter in module.named_parameters():
+        ours, value = tensors[key], parameter.detach()
         if value.numel() >= 1000:
             assert ours.std().item() == pytest.approx(value.std().item(), rel=0.1), key
             assert abs(ours.mean().item()) < 0.1 * value.std().item() + 1e-3, key

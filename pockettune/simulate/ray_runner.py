@@ -14,7 +14,7 @@ from typing import Any
 
 from pockettune.errors import ToolMissing
 from pockettune.federation import Federation
-from pockettune.round import Clients, ClientResult, Runner, ServerState
+from pockettune.round import ClientResult, Clients, Runner, ServerState
 from pockettune.simulate.settings import Scene, Simulation
 
 __all__ = ["ray_runner"]

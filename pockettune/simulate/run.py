@@ -46,7 +46,7 @@ def simulate(
     if history:
         on_event({"event": "resume", "step": state.round})
     threads = torch.get_num_threads()
-    # Clients of a fleet have no second thread to reckon with, and sums of one thread have one order.
+    # Sums of one thread have one order: the same curve in one process and in many.
     torch.set_num_threads(1)
     try:
         while state.round < simulation.rounds:

@@ -1,0 +1,1 @@
+"""One file a data set: ``load(folder)`` returns it; the docstring cites source and licence."""

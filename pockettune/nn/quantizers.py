@@ -1,0 +1,79 @@
+"""Uniform quantizers of weights: a symmetric grid, its scale, and a gradient through it.
+
+``Q_b(w) = s clip(round(w / s), -n, n)`` with ``n = 2^(b - 1) - 1`` and ``s = max|w| / n``, for a
+tensor or for each slice of its first axis (a channel). 32 bits are no quantizer at all. Rounding is
+to nearest even. Where a model runs on a device, ``s`` may instead be the one that loses least
+(``mse``).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pockettune.errors import ConfigInvalid
+
+__all__ = ["FULL", "WIDTHS", "levels", "max_scale", "mse_scale", "quantized", "straight_through"]
+
+FULL = 32
+WIDTHS = (2, 3, 4, 5, 6, 7, 8, FULL)
+"""Bit-widths that there are."""
+
+_CANDIDATES = 100
+
+
+def levels(bits: int) -> float:
+    """The grid's largest whole number for ``bits`` of 2 to 8. Raises ConfigInvalid."""
+    if bits not in WIDTHS or bits == FULL:
+        raise ConfigInvalid("bits", bits, WIDTHS)
+    return float(2 ** (bits - 1) - 1)
+
+
+def max_scale(weights: Tensor, top: float | Tensor, *, per_channel: bool = False) -> Tensor:
+    """The scale at which the largest magnitude is the grid's end; a tensor that broadcasts against
+    ``weights``. Where all weights are 0 it is tiny, so that they stay 0."""
+    size = weights.detach().abs()
+    if per_channel and weights.dim() > 1:
+        largest = size.flatten(1).amax(dim=1).reshape(-1, *[1] * (weights.dim() - 1))
+    else:
+        largest = size.amax().reshape([1] * weights.dim())
+    return largest.clamp(min=1e-12) / top
+
+
+def mse_scale(weights: Tensor, top: float, *, per_channel: bool = False) -> Tensor:
+    """Of 100 scales from 1 % of ``max_scale`` to it the one with the least squared error."""
+    widest = max_scale(weights, top, per_channel=per_channel)
+    dims = tuple(range(1, weights.dim())) if per_channel and weights.dim() > 1 else None
+    best, least = widest, torch.full_like(widest, float("inf"))
+    for step in range(1, _CANDIDATES + 1):
+        scale = widest * (step / _CANDIDATES)
+        error = (_on_grid(weights, scale, top) - weights).square()
+        lost = error.sum() if dims is None else error.sum(dim=dims)
+        better = lost.reshape(widest.shape) < least
+        least = torch.where(better, lost.reshape(widest.shape), least)
+        best = torch.where(better, scale, best)
+    return best
+
+
+def quantized(
+    weights: Tensor, bits: int, *, scale: str = "max", per_channel: bool = False
+) -> Tensor:
+    """``Q_b(weights)``, without a gradient; ``scale`` is "max" or "mse". Raises ConfigInvalid."""
+    if bits == FULL:
+        return weights
+    top = levels(bits)
+    if scale not in ("max", "mse"):
+        raise ConfigInvalid("scale", scale, ("max", "mse"))
+    choose = max_scale if scale == "max" else mse_scale
+    with torch.no_grad():
+        return _on_grid(weights, choose(weights, top, per_channel=per_channel), top)
+
+
+def straight_through(weights: Tensor, rounded: Tensor) -> Tensor:
+    """The value of ``rounded`` with the gradient of ``weights`` (Y. Bengio et al., arXiv
+    1308.3432)."""
+    return weights + (rounded - weights).detach()
+
+
+def _on_grid(weights: Tensor, scale: Tensor, top: float) -> Tensor:
+    return (weights / scale).round().clamp(-top, top) * scale

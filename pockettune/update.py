@@ -1,0 +1,233 @@
+"""Reading and writing the update, what a client sends (``spec/update.md``); NumPy only.
+
+``read_update`` is strict: it checks sizes before it parses, the header before any tensor, and
+allocates nothing that the limits do not allow.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pockettune import random, strict_json, tensor_file
+from pockettune.codecs import Codec, parse_codec
+from pockettune.errors import ConfigInvalid, UpdateInvalid, UpdateMismatch
+
+__all__ = ["SIGNATURE", "Limits", "Update", "feedback", "read_update", "write_update"]
+
+HEADER, SIGNATURE = "pockettune.update", "~signature"
+
+_FORMAT = 1
+_STREAM = 48
+_HEX64, _HEX32 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{32}")
+_SIGNATURE_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a reader takes at most: a file's bytes, its tensors, and their elements together."""
+
+    bytes: int = 2**30
+    tensors: int = 10_000
+    elements: int = 2**28
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What a client has learnt, ``tensors`` being the differences to what it was sent, float32.
+
+    ``bundle_id`` is 64 lower-case hex digits, ``nonce`` 32: the server's word for this one update.
+    ``samples`` is the number of examples it learnt from; ``metrics`` are finite numbers.
+    """
+
+    method: str
+    bundle_id: str
+    round: int
+    samples: int
+    metrics: Mapping[str, float]
+    tensors: Mapping[str, NDArray[np.float32]]
+    nonce: str = field(default="0" * 32)
+
+
+def write_update(update: Update, codec: Codec, seed: int, index: int) -> bytes:
+    """The update's file, its signature left empty. ``seed`` and ``index`` decide how values are
+    rounded (``spec/random.md``, stream 48); the same arguments give the same bytes.
+
+    Raises UpdateInvalid for a tensor that the codec cannot hold.
+    """
+    parts: dict[str, NDArray[Any]] = {}
+    first_block = 0
+    for position, (name, values) in enumerate(update.tensors.items()):
+
+        def words(count: int, first: int = first_block) -> NDArray[np.uint64]:
+            blocks = random.words(seed, _STREAM, index, first, -(-count // 4))
+            return blocks.reshape(-1)[:count].astype(np.uint64)
+
+        try:
+            encoded = codec.encode(values, words)
+        except ValueError as error:
+            raise UpdateInvalid(f"tensor {name}", error) from error
+        parts |= {f"{position}.{part}": value for part, value in encoded.items()}
+        first_block += -(-values.size // 4)
+    header = {
+        "format": _FORMAT,
+        "method": update.method,
+        "codec": codec.name,
+        "bundle_id": update.bundle_id,
+        "round": update.round,
+        "samples": update.samples,
+        "nonce": update.nonce,
+        "metrics": dict(update.metrics),
+        "tensors": [
+            {"name": name, "shape": list(values.shape)} for name, values in update.tensors.items()
+        ],
+    }
+    parts[SIGNATURE] = np.zeros(_SIGNATURE_BYTES, np.uint8)
+    return tensor_file.encode(parts, {HEADER: strict_json.encode(header).decode().strip()})
+
+
+def read_update(
+    data: bytes,
+    *,
+    bundle_id: str | None = None,
+    round: int | None = None,
+    limits: Limits | None = None,
+) -> Update:
+    """The update in ``data``; with ``bundle_id`` or ``round`` only for these.
+
+    Raises SafetensorsInvalid, UpdateInvalid, or UpdateMismatch when it belongs elsewhere.
+    """
+    limits = limits or Limits()
+    if len(data) > limits.bytes:
+        raise UpdateInvalid("the file", f"it has {len(data)} bytes, more than {limits.bytes}")
+    header = tensor_file.header_of(data)
+    members = _members(header.metadata, limits)
+    for name, wanted in (("bundle_id", bundle_id), ("round", round)):
+        if wanted is not None and members[name] != wanted:
+            raise UpdateMismatch(name, members[name], wanted)
+    codec = _codec(members["codec"])
+    shapes = {entry["name"]: tuple(entry["shape"]) for entry in members["tensors"]}
+    _check_parts(header, codec, list(shapes.values()))
+    parts = tensor_file.tensors_of(data, header)
+    tensors = {}
+    for position, (name, shape) in enumerate(shapes.items()):
+        own = {part: parts[f"{position}.{part}"] for part in codec.sizes(shape)}
+        try:
+            tensors[name] = codec.decode(own, shape)
+        except ValueError as error:
+            raise UpdateInvalid(f"tensor {name}", error) from error
+    return Update(
+        method=members["method"],
+        bundle_id=members["bundle_id"],
+        round=members["round"],
+        samples=members["samples"],
+        metrics=members["metrics"],
+        tensors=tensors,
+        nonce=members["nonce"],
+    )
+
+
+def feedback(
+    tensors: Mapping[str, NDArray[np.float32]],
+    residual: Mapping[str, NDArray[np.float32]] | None,
+    codec: Codec,
+    seed: int,
+    index: int,
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """Error feedback (F. Seide et al., Interspeech 2014; S. Karimireddy et al., arXiv 1901.09847).
+
+    Adds what earlier updates lost to ``tensors``. Returns what to send and what ``codec`` will lose
+    of it when it is written with the same ``seed`` and ``index``: the next call's ``residual``.
+    """
+    sent = {
+        name: values if residual is None else values + residual[name]
+        for name, values in tensors.items()
+    }
+    probe = Update("", "0" * 64, 0, 1, {}, sent)
+    arrived = read_update(write_update(probe, codec, seed, index)).tensors
+    return sent, {name: values - arrived[name] for name, values in sent.items()}
+
+
+def _codec(text: str) -> Codec:
+    try:
+        return parse_codec(text)
+    except ConfigInvalid as error:
+        raise UpdateInvalid("codec", error) from error
+
+
+def _members(metadata: Mapping[str, str], limits: Limits) -> dict[str, Any]:
+    """The header's members, each checked."""
+    if set(metadata) != {HEADER}:
+        raise UpdateInvalid("the file", f"its metadata is not {HEADER} alone")
+    try:
+        members = strict_json.decode(metadata[HEADER].encode())
+    except ValueError as error:
+        raise UpdateInvalid("the header", error) from error
+    whole = {"round": (0, 2**63), "samples": (1, 2**53)}
+    if type(members.get("format")) is not int or members["format"] != _FORMAT:
+        raise UpdateInvalid("format", f"it is not {_FORMAT}")
+    for name in ("method", "codec", "bundle_id", "nonce"):
+        if not isinstance(members.get(name), str):
+            raise UpdateInvalid(name, "it is not a text")
+    for name, (low, high) in whole.items():
+        if type(members.get(name)) is not int or not low <= members[name] < high:
+            raise UpdateInvalid(name, f"it is not an integer from {low} to below {high}")
+    for name, pattern in (("bundle_id", _HEX64), ("nonce", _HEX32)):
+        if not pattern.fullmatch(members[name]):
+            raise UpdateInvalid(name, "it is not lower-case hex of its length")
+    metrics = members.get("metrics")
+    if not isinstance(metrics, dict) or not all(
+        type(value) in (int, float) for value in metrics.values()
+    ):
+        raise UpdateInvalid("metrics", "it is not an object of numbers")
+    _check_tensors(members.get("tensors"), limits)
+    return members
+
+
+def _check_tensors(tensors: Any, limits: Limits) -> None:
+    if not isinstance(tensors, list) or not 1 <= len(tensors) <= limits.tensors:
+        raise UpdateInvalid("tensors", f"it is not a list of 1 to {limits.tensors}")
+    names: set[str] = set()
+    elements = 0
+    for entry in tensors:
+        if not isinstance(entry, dict) or entry.keys() != {"name", "shape"}:
+            raise UpdateInvalid("tensors", "an entry does not have exactly name and shape")
+        name, shape = entry["name"], entry["shape"]
+        if not isinstance(name, str) or name in names:
+            raise UpdateInvalid("tensors", "a name is not a text, or there twice")
+        valid = isinstance(shape, list) and len(shape) <= 8
+        if not valid or not all(type(size) is int and 1 <= size < 2**31 for size in shape):
+            raise UpdateInvalid(f"tensor {name}", "its shape is not valid")
+        names.add(name)
+        elements += math.prod(shape)
+        if elements > limits.elements:
+            raise UpdateInvalid("tensors", f"they have more than {limits.elements} elements")
+
+
+def _check_parts(header: tensor_file.Header, codec: Codec, shapes: list[tuple[int, ...]]) -> None:
+    """The file holds exactly the parts that the header and the codec ask for."""
+    wanted: dict[str, tuple[str, tuple[int | None, ...]]] = {
+        f"{position}.{part}": size
+        for position, shape in enumerate(shapes)
+        for part, size in codec.sizes(shape).items()
+    }
+    wanted[SIGNATURE] = ("uint8", (_SIGNATURE_BYTES,))
+    if header.entries.keys() != wanted.keys():
+        odd = sorted(header.entries.keys() ^ wanted.keys())[0]
+        raise UpdateInvalid(f"part {odd}", "it is missing, or not of this codec")
+    for name, (dtype, shape) in wanted.items():
+        entry = header.entries[name]
+        fits = len(entry.shape) == len(shape) and all(
+            size is None or size == found for size, found in zip(shape, entry.shape, strict=True)
+        )
+        if entry.dtype != dtype or not fits:
+            raise UpdateInvalid(f"part {name}", f"it is {entry.describe()}")
+    last = list(header.entries)[-1]
+    if last != SIGNATURE:
+        raise UpdateInvalid("the signature", "it is not the last part")

@@ -1,0 +1,170 @@
+"""Rounds: their exact limits, who is left out, and that nothing but the seed decides."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pockettune.aggregate import ServerOptimizer
+from pockettune.data.dataset import Split
+from pockettune.errors import ConfigInvalid, RoundFailed, UpdateMismatch
+from pockettune.federation import Federation, bind
+from pockettune.local import Identity, LocalTraining, batch_plan
+from pockettune.method import compose
+from pockettune.models.classifier import keep, load_classifier
+from pockettune.pack import unpack
+from pockettune.round import (
+    ServerState,
+    aggregate,
+    cohort,
+    initial_state,
+    one_by_one,
+    run_round,
+    train_client,
+)
+
+MODEL = load_classifier("har-conv", (3, 8), 4)
+LOCAL = LocalTraining(batch_size=8, learning_rate=0.1)
+
+
+def split_of(examples: int, seed: int = 0) -> Split:
+    random = np.random.default_rng(seed)
+    return Split(
+        inputs=random.normal(size=(examples, 3, 8)).astype(np.float32),
+        labels=random.integers(0, 4, examples),
+        users=np.full(examples, -1, np.int64),
+    )
+
+
+def clients(number: int) -> Split:
+    return split_of(10 + 5 * number, seed=number)
+
+
+def federation_of(
+    local: LocalTraining = LOCAL, server: ServerOptimizer | None = None, **options: object
+) -> Federation:
+    return bind(compose("fedavg", {}), MODEL, local, server or ServerOptimizer(), **options)  # type: ignore[arg-type]
+
+
+def test_one_client_and_one_epoch_is_central_sgd() -> None:
+    """Federated averaging's exact limit, against PyTorch's own optimizer on the same batches."""
+    federation, data = federation_of(), split_of(30)
+    start = initial_state(federation)
+    end, _ = run_round(federation, start, [0], lambda _: data)
+    module = type(MODEL.module)(3, 4)
+    module.load_state_dict(unpack(MODEL.views, torch.tensor(start.parameters)))
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    for rows in batch_plan(30, LOCAL, Identity(federation.seed, 0, 0)):
+        chosen = rows[rows >= 0]
+        optimizer.zero_grad()
+        logits = module(torch.from_numpy(data.inputs[chosen]), keep)
+        F.cross_entropy(logits, torch.from_numpy(data.labels[chosen])).backward()
+        optimizer.step()
+    central = torch.cat([value.detach().reshape(-1) for value in module.parameters()])
+    np.testing.assert_allclose(end.parameters, central.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_round_is_the_mean_of_its_clients_weighted_by_examples() -> None:
+    federation = federation_of()
+    start = initial_state(federation)
+    end, report = run_round(federation, start, [0, 1, 2], clients)
+    alone = [run_round(federation, start, [client], clients)[0] for client in range(3)]
+    expected = np.average([state.parameters for state in alone], axis=0, weights=[10, 15, 20])
+    np.testing.assert_allclose(end.parameters, expected, rtol=1e-5, atol=1e-7)
+    assert (report.clients, report.examples, end.round) == (3, 45, 1)
+    assert not report.excluded
+
+
+def test_bytes_are_those_of_the_files() -> None:
+    federation = federation_of(codec="affine:4")
+    state = initial_state(federation)
+    results = list(one_by_one(federation, state, [0, 1], clients))
+    _, report = aggregate(federation, state, results)
+    assert report.bytes_up == sum(len(result.update or b"") for result in results)
+    assert report.bytes_up < 2 * MODEL.size  # half a byte each, and headers
+    assert report.bytes_down == 2 * 4 * MODEL.size
+
+
+def test_the_seed_decides_everything() -> None:
+    def after_two(seed: int) -> np.ndarray:
+        federation = federation_of(seed=seed)
+        state = initial_state(federation)
+        for _ in range(2):
+            chosen = cohort(seed, state.round, 5, 2)
+            state, _ = run_round(federation, state, chosen, clients)
+        return state.parameters
+
+    assert np.array_equal(after_two(1), after_two(1))
+    assert not np.array_equal(after_two(1), after_two(2))
+
+
+def test_a_cohort_has_different_clients_each_round() -> None:
+    rounds = [cohort(0, number, 50, 10) for number in range(40)]
+    assert all(len(set(chosen)) == 10 and max(chosen) < 50 for chosen in rounds)
+    assert set().union(*rounds) == set(range(50))
+    assert cohort(0, 3, 50, 10) == rounds[3] != cohort(1, 3, 50, 10)
+
+
+def test_a_diverged_client_is_left_out_and_counted() -> None:
+    federation = federation_of()
+    start = initial_state(federation)
+    poisoned = split_of(10)
+    poisoned.inputs[3, 0, 0] = np.inf
+    data = {0: clients(0), 1: poisoned, 2: split_of(0)}
+    end, report = run_round(federation, start, [0, 1, 2], data.__getitem__)
+    alone, _ = run_round(federation, start, [0], clients)
+    assert report.excluded == {"diverged": 1, "empty": 1}
+    assert np.array_equal(end.parameters, alone.parameters)
+
+
+def test_a_round_without_any_client_left_says_so() -> None:
+    federation = federation_of()
+    with pytest.raises(RoundFailed, match="empty: 2"):
+        run_round(federation, initial_state(federation), [0, 1], lambda _: split_of(0))
+
+
+def test_an_update_of_another_round_is_refused() -> None:
+    federation = federation_of()
+    state = initial_state(federation)
+    result = train_client(federation, state, 0, clients(0))
+    later = dataclasses.replace(state, round=4)
+    with pytest.raises(UpdateMismatch):
+        aggregate(federation, later, [result])
+
+
+def test_a_client_of_one_class_trains() -> None:
+    federation, data = federation_of(), split_of(10)
+    data.labels[:] = 2
+    result = train_client(federation, initial_state(federation), 0, data)
+    assert result.update is not None
+    assert np.isfinite(result.loss)
+
+
+@pytest.mark.parametrize("kind", ["momentum", "adam", "yogi"])
+def test_server_optimizers_keep_their_moments(kind: str) -> None:
+    federation = federation_of(server=ServerOptimizer(kind, learning_rate=0.1))
+    state = initial_state(federation)
+    first, _ = run_round(federation, state, [0], clients)
+    forgetful = ServerState(1, first.parameters, state.moments)
+    second, _ = run_round(federation, first, [1], clients)
+    without, _ = run_round(federation, forgetful, [1], clients)
+    assert not np.array_equal(second.parameters, without.parameters)
+
+
+def test_the_proximal_term_holds_clients_back() -> None:
+    def distance(proximal: float) -> float:
+        federation = federation_of(dataclasses.replace(LOCAL, epochs=4, proximal=proximal))
+        start = initial_state(federation)
+        end, _ = run_round(federation, start, [2], clients)
+        return float(np.linalg.norm(end.parameters - start.parameters))
+
+    assert distance(2.0) < 0.8 * distance(0.0)
+
+
+def test_a_codec_beside_an_encoding_method_or_unknown_is_refused() -> None:
+    with pytest.raises(ConfigInvalid, match="codec"):
+        federation_of(codec="zip")
