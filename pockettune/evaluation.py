@@ -26,19 +26,18 @@ def quantized_parameters(
     *,
     scale: str = "max",
     per_channel: bool = False,
+    first_last: str = "same",
 ) -> dict[str, Tensor]:
     """The parameters of a pack by name, weights (all but vectors) on a grid of ``bits``.
 
     Biases and the factors of norms stay as they are: they are few, and no product of theirs is
-    costly.
+    costly. ``first_last`` as in ``model.width_of``.
     """
     tensors = unpack(model.views, parameters)
-    return {
-        name: value
-        if value.dim() < 2
-        else quantized(value, bits, scale=scale, per_channel=per_channel)
-        for name, value in tensors.items()
-    }
+    for name in model.weights:
+        width = model.width_of(name, bits, first_last)
+        tensors[name] = quantized(tensors[name], width, scale=scale, per_channel=per_channel)
+    return tensors
 
 
 @torch.no_grad()
@@ -51,9 +50,12 @@ def evaluate(
     bits: int = FULL,
     scale: str = "max",
     per_channel: bool = False,
+    first_last: str = "same",
 ) -> dict[str, float]:
     """``loss`` (mean cross-entropy, nats) and ``accuracy`` (share of right labels) on examples."""
-    tensors = quantized_parameters(model, parameters, bits, scale=scale, per_channel=per_channel)
+    tensors = quantized_parameters(
+        model, parameters, bits, scale=scale, per_channel=per_channel, first_last=first_last
+    )
     loss = right = 0.0
     for start in range(0, len(labels), _BATCH):
         part = torch.from_numpy(labels[start : start + _BATCH])

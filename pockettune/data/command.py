@@ -75,6 +75,10 @@ def _summary(dataset: FederatedDataset, result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _figures(skew: dict[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in skew.items())
+
+
 def _plot(dataset: FederatedDataset, shares: Partition, name: str, path: Path) -> None:
     """Each client as a bar of its labels. Raises ToolMissing without matplotlib."""
     try:
@@ -99,8 +103,8 @@ def _plot(dataset: FederatedDataset, shares: Partition, name: str, path: Path) -
     axes.set(xlabel="client", ylabel="examples", xlim=(-0.6, len(counts) - 0.4))
     if dataset.classes <= 20:
         axes.legend(title="label", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    skew = ", ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in shares.skew.items())
-    axes.set_title(f"{dataset.name}, {name}: {skew}", fontsize="medium")
+    title = f"{dataset.name}, {name}: {_figures(dict(shares.skew))}"
+    axes.set_title(title, fontsize="medium")
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=120, metadata={"Software": None})
     write_atomically(path, drawn.getvalue())

@@ -58,13 +58,27 @@ class Classifier:
         """Number of parameters."""
         return pack_size(self.views)
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Names of the module's weights, that is, of all its parameters but vectors."""
+        named = self.module.named_parameters()
+        return tuple(name for name, value in named if value.dim() > 1)
+
+    def width_of(self, weight: str, bits: int, first_last: str) -> int:
+        """The bit-width of a weight in a model of ``bits``: with ``first_last`` "eight" the first
+        and the last layer have at least 8, with "full" 32, with "same" no other than the rest."""
+        if weight not in (self.weights[0], self.weights[-1]) or first_last == "same":
+            return bits
+        return max(bits, 8) if first_last == "eight" else 32
+
     def apply(self, parameters: Tensor, inputs: Tensor, tap: Tap = keep) -> Tensor:
         """The logits for a pack of ``parameters`` ``[size]``."""
         return self.apply_named(unpack(self.views, parameters), inputs, tap)
 
     def apply_named(self, tensors: dict[str, Tensor], inputs: Tensor, tap: Tap = keep) -> Tensor:
-        """The logits for parameters by name."""
-        logits: Tensor = functional_call(self.module, tensors, (inputs, tap))
+        """The logits for parameters by name; names that are not the module's do not matter."""
+        own = {name: tensors[name] for name, _ in self.module.named_parameters()}
+        logits: Tensor = functional_call(self.module, own, (inputs, tap))
         return logits
 
     def initial(self, seed: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Uniform quantizers of weights: a symmetric grid, its scale, and a gradient through it.
+"""Uniform quantizers: a symmetric grid of weights, its scale, and a gradient through it.
 
 ``Q_b(w) = s clip(round(w / s), -n, n)`` with ``n = 2^(b - 1) - 1`` and ``s = max|w| / n``, for a
 tensor or for each slice of its first axis (a channel). 32 bits are no quantizer at all. Rounding is
@@ -13,7 +13,17 @@ from torch import Tensor
 
 from pockettune.errors import ConfigInvalid
 
-__all__ = ["FULL", "WIDTHS", "levels", "max_scale", "mse_scale", "quantized", "straight_through"]
+__all__ = [
+    "FULL",
+    "WIDTHS",
+    "fake_quantized",
+    "fake_quantized_activation",
+    "kurtosis",
+    "levels",
+    "max_scale",
+    "mse_scale",
+    "quantized",
+]
 
 FULL = 32
 WIDTHS = (2, 3, 4, 5, 6, 7, 8, FULL)
@@ -69,10 +79,36 @@ def quantized(
         return _on_grid(weights, choose(weights, top, per_channel=per_channel), top)
 
 
-def straight_through(weights: Tensor, rounded: Tensor) -> Tensor:
-    """The value of ``rounded`` with the gradient of ``weights`` (Y. Bengio et al., arXiv
-    1308.3432)."""
-    return weights + (rounded - weights).detach()
+def fake_quantized(
+    weights: Tensor, top: float | Tensor, share: float | Tensor, *, per_channel: bool = False
+) -> Tensor:
+    """``weights`` moved by ``share`` of the way to the grid that ends at ``top``, as a value; their
+    gradient passes as it is (straight-through: Y. Bengio et al., arXiv 1308.3432).
+
+    ``top`` and ``share`` may be one-element tensors, so that one graph serves several widths. A
+    share of 0 is ``weights``, bit for bit; at 1 the grid is met up to rounding.
+    """
+    top = torch.as_tensor(top, dtype=weights.dtype)
+    scale = max_scale(weights, top, per_channel=per_channel)
+    grid = torch.maximum(torch.minimum((weights / scale).round(), top), -top) * scale
+    return weights + ((grid - weights) * share).detach()
+
+
+def fake_quantized_activation(values: Tensor, top: float | Tensor, share: float | Tensor) -> Tensor:
+    """As :func:`fake_quantized`, for values of at least 0 on a grid ``0..2 top + 1`` that ends at
+    their largest."""
+    ends = 2.0 * torch.as_tensor(top, dtype=values.dtype) + 1.0
+    scale = values.detach().amax().clamp(min=1e-12) / ends
+    return values + (((values / scale).round() * scale - values) * share).detach()
+
+
+def kurtosis(weights: Tensor) -> Tensor:
+    """``E[((w - mean) / deviation)^4]``, a scalar: 1.8 for a uniform distribution, 3 for a normal
+    one."""
+    centered = weights - weights.mean()
+    square = centered * centered
+    variance = square.mean()
+    return (square * square).mean() / (variance * variance).clamp(min=1e-20)
 
 
 def _on_grid(weights: Tensor, scale: Tensor, top: float) -> Tensor:
