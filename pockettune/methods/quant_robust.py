@@ -14,8 +14,8 @@ weight (``pockettune/nn/quantizers.py``) and strength r:
 - ``qat``: ``L(w + r (Q_b(w) - w))`` with a straight-through gradient.
 - ``mqat``: the same with b drawn anew from ``widths`` for each step, round or client.
 
-A strength of 0 is federated averaging, bit for bit. What the paper leaves open, and how this differs
-from it: ``docs/methods/quant_robust.md``.
+A strength of 0 is federated averaging, bit for bit. What the paper leaves open, and what is other
+here: ``docs/methods/quant_robust.md``.
 """
 
 from __future__ import annotations
