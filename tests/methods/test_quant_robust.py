@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from pockettune.aggregate import ServerOptimizer
 from pockettune.data.dataset import Split
 from pockettune.errors import ConfigInvalid
-from pockettune.evaluation import evaluate, quantized_parameters
+from pockettune.evaluation import quantized_parameters
 from pockettune.federation import bind
 from pockettune.local import Identity, LocalTraining, draw
 from pockettune.method import compose
@@ -160,28 +159,6 @@ def test_activations_on_a_grid_change_the_loss() -> None:
     both, _, _ = parts("qat", bits=2, activations=True)
     who = Identity(0, 0, 0)
     assert loss_of(weights_only, batch, who) != loss_of(both, batch, who)
-
-
-def test_training_for_few_bits_helps_at_few_bits() -> None:
-    """A planted task: classes are told apart by which quarter of the picture is bright."""
-    random = np.random.default_rng(1)
-    labels = random.integers(0, 4, 160)
-    inputs = 0.4 * random.normal(size=(160, 1, 8, 8)).astype(np.float32)
-    for picture, label in zip(inputs, labels, strict=True):
-        picture[0, 4 * (label // 2) :][:4, 4 * (label % 2) :][:, :4] += 0.5
-    data = Split(inputs, labels, np.full(160, -1, np.int64))
-    local = dataclasses.replace(LOCAL, epochs=2, momentum=0.9)
-
-    def accuracy(width: int, method: str = "fedavg", **settings: Any) -> float:
-        federation = bind(compose(method, settings), MODEL, local, ServerOptimizer())
-        state = initial_state(federation)
-        for _ in range(3):
-            state, _ = run_round(federation, state, [0], lambda _: data)
-        found = evaluate(MODEL, torch.from_numpy(state.parameters), inputs, labels, bits=width)
-        return found["accuracy"]
-
-    assert accuracy(32) > 0.9
-    assert accuracy(2, "quant_robust", variant="qat", bits=2) > accuracy(2) + 0.2
 
 
 @pytest.mark.parametrize(
