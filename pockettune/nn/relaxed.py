@@ -8,13 +8,13 @@ scale ``sigma`` moves a value x to the bin of ``g_i`` with probability
 
 ``pi_i  ~  S((g_i + alpha / 2 - x) / sigma) - S((g_i - alpha / 2 - x) / sigma)``, S the sigmoid,
 
-over the points that there are. With ``a`` and ``b`` the two arguments the difference is ``S(a) S(-b)
-(1 - exp(b - a))``, whose last factor is the same for all points; so the logits are ``log S(a) + log
-S(-b)``, stable however small ``sigma`` is. A draw is relaxed by the concrete distribution (C. Maddison
-et al., arXiv 1611.00712): ``y = softmax((log pi + G) / temperature)`` with Gumbel noise G.
+over the points that there are. With ``a`` and ``b`` the two arguments the difference is ``S(a)
+S(-b) (1 - exp(b - a))``, whose last factor is the same for all points; so the logits are ``log S(a)
++ log S(-b)``, stable however small ``sigma`` is. A draw is relaxed by the concrete distribution (C.
+Maddison et al., arXiv 1611.00712): ``y = softmax((log pi + G) / temperature)``, Gumbel noise G.
 
 Only ``2 reach + 1`` points around the value are looked at (the paper's local grid): at ``sigma =
-alpha / 3`` all but 2e-5 of the mass lies within 3 points, and the cost does not grow with the width.
+alpha / 3`` less than 1e-3 of the mass lies beyond, and the cost does not grow with the width.
 """
 
 from __future__ import annotations
