@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def train(bundle: Path, steps: int, out: Path) -> dict[str, Any]:
     edge, length = manifest["image"]["height"], manifest["text"]["max_length"]
     generator = np.random.default_rng(0)
     inputs = out.parent / "sd15-inputs.safetensors"
+    shutil.rmtree(out, ignore_errors=True)  # what another bundle has begun is not continued
     pixels = generator.uniform(-1, 1, (1, 3, edge, edge)).astype(np.float32)
     ids = generator.integers(0, 1000, (1, length), dtype=np.int64)
     save_file({"pixels": pixels, "input_ids": ids}, inputs)
