@@ -202,7 +202,9 @@ def _local_training(
     for step, rows in enumerate(batch_plan(len(data.labels), local, identity)):
         draws = [draw(spec, identity, step) for spec in federation.objective.draws]
         anchor = [server] if local.proximal else []
-        loss, _, *state = federation.step(*_batch(data, rows), *draws, *hyper, *state, *anchor)
+        # Random inputs may have a shape that goes with the whole batch.
+        batch = _batch(data, rows if draws else rows[rows >= 0])
+        loss, _, *state = federation.step(*batch, *draws, *hyper, *state, *anchor)
         losses.append(float(loss))
     return state[0].numpy(), losses
 
@@ -217,11 +219,13 @@ def _batch(data: Split, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor
     """Inputs, labels and weights of a batch; rows of -1 are there with weight 0."""
     chosen = np.maximum(rows, 0)
     weights = (rows >= 0).astype(np.float32)
-    return (
-        torch.from_numpy(data.inputs[chosen]),
-        torch.from_numpy(data.labels[chosen]),
-        torch.from_numpy(weights),
-    )
+    inputs = torch.from_numpy(data.inputs[chosen])
+    if inputs.dim() == 4:
+        # Pooling is an order of magnitude faster so, and LeNet's step almost twice. `contiguous`
+        # would leave pictures of one channel as they are.
+        pictures = torch.empty(inputs.shape, memory_format=torch.channels_last)
+        inputs = pictures.copy_(inputs)
+    return inputs, torch.from_numpy(data.labels[chosen]), torch.from_numpy(weights)
 
 
 def _by_name(views: Sequence[View], pack: NDArray[np.float32]) -> Tensors:
