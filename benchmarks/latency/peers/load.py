@@ -44,10 +44,10 @@ class Load:
     def client(self, number: int) -> tuple[Tensor, Tensor]:
         """Inputs and labels of a client."""
         start, stop = (int(self._offsets[index]) for index in (number, number + 1))
-        return (
-            torch.from_numpy(np.array(self._inputs[start:stop])),
-            torch.from_numpy(np.array(self._labels[start:stop])),
-        )
+        inputs = torch.from_numpy(np.array(self._inputs[start:stop]))
+        if self.settings["channels_last"]:
+            inputs = torch.empty(inputs.shape, memory_format=torch.channels_last).copy_(inputs)
+        return inputs, torch.from_numpy(np.array(self._labels[start:stop]))
 
     def initial(self) -> dict[str, Tensor]:
         """The first parameters by name."""
@@ -62,6 +62,8 @@ class Load:
         source = importlib.import_module(f"pockettune.models.classifiers.{name.replace('-', '_')}")
         module = _Plain(source.build(tuple(self.settings["input_shape"]), classes))
         module.net.load_state_dict(self.initial())
+        if self.settings["channels_last"]:
+            module = module.to(memory_format=torch.channels_last)
         return module
 
     def accuracy(self, module: nn.Module) -> float:
