@@ -19,7 +19,9 @@ from pockettune.simulate.settings import Scene, Simulation
 
 __all__ = ["ray_runner"]
 
-_UNDER_WAY = 3  # results a worker may be ahead by
+_UNDER_WAY = 3  # calls a worker may be ahead by
+# Clients in a call: a call costs about as much as a step of a small model.
+_CLIENTS_A_CALL = 4
 
 
 @contextmanager
@@ -43,12 +45,15 @@ def ray_runner(simulation: Simulation, scene: Scene, workers: int) -> Iterator[R
             del federation, clients  # the workers have their own
             shared = ray.put(state)
             waiting: deque[Any] = deque()
-            for index, client in enumerate(chosen):
-                waiting.append(pool[index % workers].train.remote(shared, client))
+            # Few clients go out one by one, so that no worker waits for another's last call.
+            size = max(1, min(_CLIENTS_A_CALL, len(chosen) // (4 * workers)))
+            for call, start in enumerate(range(0, len(chosen), size)):
+                some = chosen[start : start + size]
+                waiting.append(pool[call % workers].train.remote(shared, some))
                 if len(waiting) >= workers * _UNDER_WAY:
-                    yield ray.get(waiting.popleft())
+                    yield from ray.get(waiting.popleft())
             while waiting:
-                yield ray.get(waiting.popleft())
+                yield from ray.get(waiting.popleft())
 
         yield run
     finally:
@@ -67,9 +72,8 @@ class _Worker:
         torch.set_num_threads(1)
         self._scene = build(simulation, dataset)
 
-    def train(self, state: ServerState, client: int) -> ClientResult:
+    def train(self, state: ServerState, chosen: Sequence[int]) -> list[ClientResult]:
         from pockettune.round import one_by_one
 
         federation, clients = self._scene.federation, self._scene.partition.split
-        (result,) = one_by_one(federation, state, [client], clients)
-        return result
+        return list(one_by_one(federation, state, chosen, clients))
