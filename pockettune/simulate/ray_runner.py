@@ -1,7 +1,7 @@
 """Clients in many processes, on one machine or on a cluster, by Ray.
 
 Every worker builds the same scene from the same settings; the data set lies once in Ray's shared
-memory. Results come back in the order of the cohort, so that sums have the same last bits as in one
+memory. Groups come back in the order of the cohort, so that sums have the same last bits as in one
 process, and only a few are under way at a time, so that memory does not grow with the cohort.
 """
 
@@ -14,14 +14,12 @@ from typing import Any
 
 from pockettune.errors import ToolMissing
 from pockettune.federation import Federation
-from pockettune.round import ClientResult, Clients, Runner, ServerState
+from pockettune.round import Clients, Folded, Runner, ServerState, groups
 from pockettune.simulate.settings import Scene, Simulation
 
 __all__ = ["ray_runner"]
 
-_UNDER_WAY = 3  # calls a worker may be ahead by
-# Clients in a call: a call costs about as much as a step of a small model.
-_CLIENTS_A_CALL = 4
+_UNDER_WAY = 3  # groups a worker may be ahead by
 
 
 @contextmanager
@@ -41,19 +39,16 @@ def ray_runner(simulation: Simulation, scene: Scene, workers: int) -> Iterator[R
 
         def run(
             federation: Federation, state: ServerState, chosen: Sequence[int], clients: Clients
-        ) -> Iterator[ClientResult]:
+        ) -> Iterator[Folded]:
             del federation, clients  # the workers have their own
             shared = ray.put(state)
             waiting: deque[Any] = deque()
-            # Few clients go out one by one, so that no worker waits for another's last call.
-            size = max(1, min(_CLIENTS_A_CALL, len(chosen) // (4 * workers)))
-            for call, start in enumerate(range(0, len(chosen), size)):
-                some = chosen[start : start + size]
-                waiting.append(pool[call % workers].train.remote(shared, some))
+            for index, group in enumerate(groups(chosen)):
+                waiting.append(pool[index % workers].train.remote(shared, group))
                 if len(waiting) >= workers * _UNDER_WAY:
-                    yield from ray.get(waiting.popleft())
+                    yield ray.get(waiting.popleft())
             while waiting:
-                yield from ray.get(waiting.popleft())
+                yield ray.get(waiting.popleft())
 
         yield run
     finally:
@@ -72,8 +67,7 @@ class _Worker:
         torch.set_num_threads(1)
         self._scene = build(simulation, dataset)
 
-    def train(self, state: ServerState, chosen: Sequence[int]) -> list[ClientResult]:
-        from pockettune.round import one_by_one
+    def train(self, state: ServerState, group: Sequence[int]) -> Folded:
+        from pockettune.round import train_group
 
-        federation, clients = self._scene.federation, self._scene.partition.split
-        return list(one_by_one(federation, state, chosen, clients))
+        return train_group(self._scene.federation, state, group, self._scene.partition.split)
