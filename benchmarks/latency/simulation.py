@@ -63,9 +63,9 @@ LOADS = {
         partition="iid",
         clients=100,
         cohort=50,
-        rounds=100,
+        rounds=60,
         local=LocalTraining(steps=1, learning_rate=0.2),
-        evaluate_every=50,
+        evaluate_every=30,
     ),
 }
 
