@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.bundles import WORK
+from benchmarks.latency.peers.load import Log
 from benchmarks.process_tree import watch
 from benchmarks.record import ROOT, machine, record
 from pockettune.local import LocalTraining
@@ -168,7 +169,7 @@ def run_once(contender: Contender, folder: Path, cores: int, cohort: int) -> dic
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [contender.python(), "-m", contender.program, str(folder), str(report), str(cores)]
     watched = watch(command, environment, log)
-    said = json.loads(report.read_text())
+    said = Log.read(report)
     # The first round starts workers, imports and plans.
     steady = said["rounds"][1:]
     seconds = [end - begin for begin, end in steady]
@@ -178,7 +179,7 @@ def run_once(contender: Contender, folder: Path, cores: int, cohort: int) -> dic
         "processor": used / (len(steady) * cohort),
         "start": said["rounds"][0][1] - watched.started,
         "peak": watched.peak_bytes,
-        "accuracy": {int(done): value for done, value in said["accuracy"].items()},
+        "accuracy": said["accuracy"],
         "versions": said["versions"],
     }
 

@@ -127,3 +127,10 @@ class Log:
         """Write what was noted; times in seconds of the epoch."""
         report = {"rounds": self._spans, "accuracy": self._accuracy, "versions": dict(versions)}
         path.write_text(json.dumps(report))
+
+    @staticmethod
+    def read(path: Path) -> dict[str, Any]:
+        """What was written; rounds' numbers are integers again."""
+        report: dict[str, Any] = json.loads(path.read_text())
+        report["accuracy"] = {int(done): value for done, value in report["accuracy"].items()}
+        return report
