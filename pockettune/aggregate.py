@@ -20,6 +20,8 @@ __all__ = ["Aggregator", "ServerOptimizer", "Tensors", "weighted_mean"]
 
 Tensors: TypeAlias = Mapping[str, NDArray[np.float32]]
 
+_Sums: TypeAlias = tuple[dict[str, NDArray[np.float64]], float]
+
 _KINDS = ("sgd", "momentum", "adam", "yogi")
 
 
@@ -27,22 +29,20 @@ _KINDS = ("sgd", "momentum", "adam", "yogi")
 class Aggregator:
     """Updates as one, streaming: memory does not grow with their number.
 
-    ``add(accumulated, update, weight)`` takes None first; ``finish(accumulated)`` gives the one
-    update. The order of the calls is part of the result's last bits.
+    ``add(accumulated, update, weight)`` takes None first; ``merge`` makes one of two accumulated
+    values, which it leaves as they are; ``finish(accumulated)`` gives the one update. The order of
+    the calls is part of the result's last bits.
     """
 
     add: Callable[[Any, Tensors, float], Any]
+    merge: Callable[[Any, Any], Any]
     finish: Callable[[Any], Tensors]
 
 
 def weighted_mean() -> Aggregator:
     """The mean weighted by ``weight``, summed in float64."""
 
-    def add(
-        accumulated: tuple[dict[str, NDArray[np.float64]], float] | None,
-        update: Tensors,
-        weight: float,
-    ) -> tuple[dict[str, NDArray[np.float64]], float]:
+    def add(accumulated: _Sums | None, update: Tensors, weight: float) -> _Sums:
         if accumulated is None:
             first = {name: value.astype(np.float64) * weight for name, value in update.items()}
             return first, weight
@@ -51,11 +51,14 @@ def weighted_mean() -> Aggregator:
             sums[name] += value.astype(np.float64) * weight
         return sums, total + weight
 
-    def finish(accumulated: tuple[dict[str, NDArray[np.float64]], float]) -> Tensors:
+    def merge(one: _Sums, other: _Sums) -> _Sums:
+        return {name: value + other[0][name] for name, value in one[0].items()}, one[1] + other[1]
+
+    def finish(accumulated: _Sums) -> Tensors:
         sums, total = accumulated
         return {name: (value / total).astype(np.float32) for name, value in sums.items()}
 
-    return Aggregator(add, finish)
+    return Aggregator(add, merge, finish)
 
 
 @dataclass(frozen=True, slots=True)

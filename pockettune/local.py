@@ -1,7 +1,7 @@
 """What a client does in a round: a few steps of an optimizer on its own data.
 
-One step is one pure function of batch, random numbers and state. Simulation runs it, for several
-clients at once by ``torch.vmap`` where asked, and the exporter captures the same function.
+One step is one pure function of batch, random numbers and state. Simulation runs it, and the
+exporter captures the same function.
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ class LocalTraining:
     def make_optimizer(self) -> Optimizer:
         """The optimizer of a step."""
         return Optimizer(
-            self.optimizer, momentum=self.momentum, clipping=self.max_gradient_norm > 0
+            self.optimizer,
+            momentum=self.momentum,
+            clipping=self.max_gradient_norm > 0,
+            decay=self.weight_decay > 0,
         )
 
     def steps_for(self, examples: int) -> int:
@@ -155,17 +158,17 @@ def local_step(
     def step(inputs: Tensor, labels: Tensor, weights: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         draws, rest = rest[: len(objective.draws)], rest[len(objective.draws) :]
         hyper, (parameters, *state) = Hyper(*rest[:4]), rest[4:]
-        tensors = unpack(model.views, parameters)
-
-        def loss(named: dict[str, Tensor]) -> Tensor:
-            value: Tensor = objective.loss(named, inputs, labels, weights, *draws)
-            return value.reshape(())
-
-        gradients, value = torch.func.grad_and_value(loss)(tensors)
-        gradient = concatenate([gradients[view.name] for view in model.views])
+        leaves = {
+            name: tensor.detach().requires_grad_()
+            for name, tensor in unpack(model.views, parameters).items()
+        }
+        with torch.enable_grad():
+            loss: Tensor = objective.loss(leaves, inputs, labels, weights, *draws).reshape(())
+            gradients = torch.autograd.grad(loss, list(leaves.values()))
+        gradient = concatenate(gradients)
         if proximal:
             gradient = gradient + (parameters - state[moments]) * proximal
         new, norm = optimizer.update(optimizer.state(parameters, *state[:moments]), gradient, hyper)
-        return value.reshape(1), norm, *new.tensors()
+        return loss.detach().reshape(1), norm, *new.tensors()
 
     return step

@@ -66,7 +66,8 @@ class OptimizerState:
 class Optimizer:
     """``kind`` is "adamw" or "sgd"; ``accumulation`` >= 1 calls make an update; with ``cosine`` the
     rate falls to 0 over the ``total_updates`` after warm-up, else it stays. ``momentum`` is that of
-    "sgd": with 0 there is no moment. Without ``clipping`` the bound is ignored."""
+    "sgd": with 0 there is no moment. Without ``clipping`` the bound is ignored, without ``decay``
+    the weight decay of "sgd"."""
 
     kind: str
     accumulation: int = 1
@@ -74,6 +75,7 @@ class Optimizer:
     total_updates: int = 1
     momentum: float = MOMENTUM
     clipping: bool = True
+    decay: bool = True
 
     def names(self) -> tuple[str, ...]:
         """Names of the state's vectors besides the parameters, in the order of the fields."""
@@ -154,7 +156,8 @@ class Optimizer:
     def _sgd(
         self, state: OptimizerState, gradient: Tensor, _: Tensor, rate: Tensor, decay: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        gradient = gradient + state.parameters * decay
+        if self.decay:
+            gradient = gradient + state.parameters * decay
         if state.moment1 is None:
             return state.parameters - gradient * rate, None, None
         moment1 = state.moment1 * self.momentum + gradient

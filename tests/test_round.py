@@ -21,8 +21,9 @@ from pockettune.round import (
     ServerState,
     aggregate,
     cohort,
+    fold,
+    groups,
     initial_state,
-    one_by_one,
     run_round,
     train_client,
 )
@@ -82,11 +83,31 @@ def test_a_round_is_the_mean_of_its_clients_weighted_by_examples() -> None:
 def test_bytes_are_those_of_the_files() -> None:
     federation = federation_of(codec="affine:4")
     state = initial_state(federation)
-    results = list(one_by_one(federation, state, [0, 1], clients))
-    _, report = aggregate(federation, state, results)
+    results = [train_client(federation, state, client, clients(client)) for client in (0, 1)]
+    _, report = aggregate(federation, state, [fold(federation, state, results)])
     assert report.bytes_up == sum(len(result.update or b"") for result in results)
     assert report.bytes_up < 2 * MODEL.size  # half a byte each, and headers
     assert report.bytes_down == 2 * 4 * MODEL.size
+
+
+@pytest.mark.parametrize("size", [1, 10, 50, 10_000])
+def test_groups_hold_the_cohort_in_its_order(size: int) -> None:
+    chosen = list(range(0, 2 * size, 2))
+    pieces = groups(chosen)
+    assert [client for piece in pieces for client in piece] == chosen
+    assert len({len(piece) for piece in pieces[:-1]}) <= 1
+    assert all(0 < len(piece) <= 8 for piece in pieces)
+
+
+def test_merged_parts_are_the_mean_over_all() -> None:
+    federation = federation_of()
+    start = initial_state(federation)
+    results = [train_client(federation, start, client, clients(client)) for client in range(5)]
+    together, one = aggregate(federation, start, [fold(federation, start, results)])
+    parts = [fold(federation, start, some) for some in (results[:2], [], results[2:])]
+    apart, other = aggregate(federation, start, parts)
+    assert one == other
+    np.testing.assert_allclose(apart.parameters, together.parameters, rtol=1e-6, atol=1e-8)
 
 
 def test_the_seed_decides_everything() -> None:
@@ -133,7 +154,7 @@ def test_an_update_of_another_round_is_refused() -> None:
     result = train_client(federation, state, 0, clients(0))
     later = dataclasses.replace(state, round=4)
     with pytest.raises(UpdateMismatch):
-        aggregate(federation, later, [result])
+        fold(federation, later, [result])
 
 
 def test_a_client_of_one_class_trains() -> None:

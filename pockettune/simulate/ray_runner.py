@@ -1,7 +1,7 @@
 """Clients in many processes, on one machine or on a cluster, by Ray.
 
 Every worker builds the same scene from the same settings; the data set lies once in Ray's shared
-memory. Results come back in the order of the cohort, so that sums have the same last bits as in one
+memory. Groups come back in the order of the cohort, so that sums have the same last bits as in one
 process, and only a few are under way at a time, so that memory does not grow with the cohort.
 """
 
@@ -14,12 +14,12 @@ from typing import Any
 
 from pockettune.errors import ToolMissing
 from pockettune.federation import Federation
-from pockettune.round import ClientResult, Clients, Runner, ServerState
+from pockettune.round import Clients, Folded, Runner, ServerState, groups
 from pockettune.simulate.settings import Scene, Simulation
 
 __all__ = ["ray_runner"]
 
-_UNDER_WAY = 3  # results a worker may be ahead by
+_UNDER_WAY = 3  # groups a worker may be ahead by
 
 
 @contextmanager
@@ -39,12 +39,12 @@ def ray_runner(simulation: Simulation, scene: Scene, workers: int) -> Iterator[R
 
         def run(
             federation: Federation, state: ServerState, chosen: Sequence[int], clients: Clients
-        ) -> Iterator[ClientResult]:
+        ) -> Iterator[Folded]:
             del federation, clients  # the workers have their own
             shared = ray.put(state)
             waiting: deque[Any] = deque()
-            for index, client in enumerate(chosen):
-                waiting.append(pool[index % workers].train.remote(shared, client))
+            for index, group in enumerate(groups(chosen)):
+                waiting.append(pool[index % workers].train.remote(shared, group))
                 if len(waiting) >= workers * _UNDER_WAY:
                     yield ray.get(waiting.popleft())
             while waiting:
@@ -67,9 +67,7 @@ class _Worker:
         torch.set_num_threads(1)
         self._scene = build(simulation, dataset)
 
-    def train(self, state: ServerState, client: int) -> ClientResult:
-        from pockettune.round import one_by_one
+    def train(self, state: ServerState, group: Sequence[int]) -> Folded:
+        from pockettune.round import train_group
 
-        federation, clients = self._scene.federation, self._scene.partition.split
-        (result,) = one_by_one(federation, state, [client], clients)
-        return result
+        return train_group(self._scene.federation, state, group, self._scene.partition.split)

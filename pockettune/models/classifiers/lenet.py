@@ -30,8 +30,8 @@ class LeNet(nn.Module):
         self.head = nn.Linear(512, classes)
 
     def forward(self, images: Tensor, tap: Tap) -> Tensor:
-        x = tap("conv1", F.max_pool2d(F.relu(self.conv1(images)), 2))
-        x = tap("conv2", F.max_pool2d(F.relu(self.conv2(x)), 2))
+        x = tap("conv1", F.relu(F.max_pool2d(self.conv1(images), 2)))
+        x = tap("conv2", F.relu(F.max_pool2d(self.conv2(x), 2)))
         x = tap("hidden", F.relu(self.hidden(x.flatten(1))))
         logits: Tensor = self.head(x)
         return logits
