@@ -1,0 +1,133 @@
+"""``pockettune simulate``: goes on where it stopped, the same in one process and in many."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pockettune.cli import main
+from pockettune.errors import ConfigInvalid
+from pockettune.local import LocalTraining
+from pockettune.simulate.run import simulate
+from pockettune.simulate.settings import Simulation, build
+
+SMALL = Simulation(
+    data="digits",
+    clients=12,
+    cohort=4,
+    rounds=4,
+    local=LocalTraining(batch_size=16, learning_rate=0.1, momentum=0.9),
+    codec="affine:4",
+    evaluate_every=2,
+    evaluate_bits=(32, 4),
+)
+
+
+def changed(**values: Any) -> Simulation:
+    return Simulation(**{name: getattr(SMALL, name) for name in SMALL.__slots__} | values)
+
+
+def without_seconds(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in result["rounds"]]
+
+
+class Stop(Exception):  # noqa: N818
+    """A run that ends in the middle."""
+
+
+def stop_after(rounds: int) -> Any:
+    def on_event(event: dict[str, Any]) -> None:
+        if event.get("round") == rounds:
+            raise Stop
+
+    return on_event
+
+
+def nothing(event: dict[str, Any]) -> None:
+    del event
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_a_stopped_run_ends_with_the_same_bytes(tmp_path: Path, rounds: int) -> None:
+    scene = build(SMALL)
+    whole = simulate(SMALL, tmp_path / "whole", nothing, scene=scene)
+    with pytest.raises(Stop):
+        simulate(SMALL, tmp_path / "parts", stop_after(rounds), scene=scene)
+    parts = simulate(SMALL, tmp_path / "parts", nothing, scene=scene)
+    assert without_seconds(parts) == without_seconds(whole)
+    one, other = (tmp_path / name / "parameters.safetensors" for name in ("whole", "parts"))
+    assert one.read_bytes() == other.read_bytes()
+    assert {"32", "4"} == set(whole["final"])
+
+
+def test_a_folder_of_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
+    simulate(SMALL, tmp_path, nothing)
+    with pytest.raises(ConfigInvalid, match=r"'seed' cannot be '1'; valid: 0 as in"):
+        simulate(changed(seed=1), tmp_path, nothing)
+    longer = simulate(changed(rounds=5), tmp_path, nothing)
+    assert [row["round"] for row in longer["rounds"]] == [0, 1, 2, 3, 4]
+
+
+def test_many_processes_give_the_same_bytes(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="NOT TESTED: ray is not installed")
+    options = ["--data", "digits", "--clients", "12", "--cohort", "4", "--rounds", "2"]
+    for backend in ("sequential", "ray"):
+        out = ["--backend", backend, "--workers", "2", "--out", str(tmp_path / backend), "--json"]
+        assert main(["simulate", *options, *out]) == 0
+    results = [
+        json.loads((tmp_path / backend / "result.json").read_text())
+        for backend in ("sequential", "ray")
+    ]
+    assert without_seconds(results[0]) == without_seconds(results[1])
+    files = [tmp_path / backend / "parameters.safetensors" for backend in ("sequential", "ray")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_the_command_learns_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--data digits --clients 10 --cohort 5 --rounds 12 --epochs 2 --batch-size 16"
+    options += " --learning-rate 0.1 --momentum 0.9 --evaluate-bits 32,8,2 --evaluate-every 12"
+    assert main(["simulate", *options.split(), "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "accuracy" in said
+    assert "MB up" in said
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["final"]["32"]["accuracy"] > 0.8
+    assert result["final"]["8"]["accuracy"] > 0.8
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("option", "said", "status"),
+    [
+        ("--method nothing", "config_invalid: ", 55),
+        ("--method quant_robust+quant_robust", "config_invalid: ", 55),
+        ("--set bits=4", "config_invalid: ", 55),
+        ("--method quant_robust --set bits=5 --set variant=ptq", "config_invalid: ", 55),
+        ("--model resnet", "config_invalid: ", 55),
+        ("--data mnist", "config_invalid: ", 55),
+        ("--partition natural --clients 7 --cohort 3", "partition_impossible: ", 75),
+        ("--cohort 200", "config_invalid: ", 55),
+        ("--evaluate-bits 32,16", "config_invalid: ", 55),
+        ("--codec zip", "config_invalid: ", 55),
+        ("--learning-rate 1e30 --rounds 2", "round_failed: ", 72),
+    ],
+)
+def test_bad_settings_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, said: str, status: int
+) -> None:
+    assert main(["simulate", *option.split(), "--out", str(tmp_path / "out")]) == status
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"pockettune: {said}")
+
+
+def test_data_are_described_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plot = tmp_path / "clients.png"
+    arguments = ["digits", "--partition", "natural", "--clients", "14", "--plot", str(plot)]
+    assert main(["data", *arguments]) == 0
+    assert "14 users (form block)" in capsys.readouterr().out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert main(["data", "--list", "--json"]) == 0
+    assert "digits" in json.loads(capsys.readouterr().out)["sets"]
