@@ -161,14 +161,27 @@ def test_activations_on_a_grid_change_the_loss() -> None:
     assert loss_of(weights_only, batch, who) != loss_of(both, batch, who)
 
 
+def test_examples_that_fill_up_a_batch_do_not_set_the_range_of_activations() -> None:
+    objective, _, (inputs, labels, _) = parts("qat", bits=2, activations=True)
+    who = Identity(0, 0, 0)
+    inputs[4:] *= 100
+    filled = (inputs, labels, torch.tensor([1.0, 1, 1, 1, 0, 0]))
+    alone = (inputs[:4], labels[:4], torch.ones(4))
+    assert loss_of(objective, filled, who) == pytest.approx(
+        loss_of(objective, alone, who), abs=1e-6
+    )
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
         ("variant", "ptq"),
         ("strength", 1.5),
         ("strength", -0.1),
+        ("strength", "much"),
         ("bits", 32),
         ("widths", ()),
+        ("widths", 4),
         ("widths", (4, 5, 16)),
         ("granularity", "epoch"),
         ("first_last", "none"),
