@@ -32,6 +32,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "QAT(8)": ("quant_robust", {"variant": "qat", "bits": 8}),
     "QAT(4)": ("quant_robust", {"variant": "qat", "bits": 4}),
     "MQAT": ("quant_robust", {"variant": "mqat"}),
+    "RQ(4)": ("relaxed_quant", {"bits": 4, "activations": False}),
 }
 COLUMNS = [
     ("variant", "variant", ""),
@@ -95,6 +96,8 @@ def table(runs: dict[str, list[list[dict[str, Any]]]]) -> list[dict[str, Any]]:
     """Mean and, from two seeds on, half the spread between the best and the worst seed."""
     rows = []
     for variant, by_seed in runs.items():
+        if not by_seed:
+            continue
         for index, scale in enumerate(("max", "mse")):
             row: dict[str, Any] = {"variant": variant, "scale": scale, "seeds": len(by_seed)}
             for bits in BITS:
@@ -106,7 +109,7 @@ def table(runs: dict[str, list[list[dict[str, Any]]]]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Train every variant with every seed, and write the table after each round of seeds."""
+    """Train every variant with every seed, and write the table after each run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=40)
@@ -117,22 +120,22 @@ def main() -> None:
     for seed in range(options.seeds):
         for variant, done in runs.items():
             done.append(run(variant, seed, options.rounds, dataset))
-        path = record(
-            "quant_robust",
-            "How accurate is a model that a fleet has trained, at few bits a weight?",
-            COLUMNS,
-            table(runs),
-            conditions={
-                "data": "Fashion-MNIST, 10,000 test pictures",
-                "model": "lenet",
-                "clients": "10 of 100 a round, Dirichlet 0.3",
-                "rounds": options.rounds,
-                "local": "1 epoch, batch 32, SGD 0.05",
-                "weights": "all layers, one scale a tensor",
-            },
-            started=started,
-        )
-        print(path)
+            path = record(
+                "quant_robust",
+                "How accurate is a model that a fleet has trained, at few bits a weight?",
+                COLUMNS,
+                table(runs),
+                conditions={
+                    "data": "Fashion-MNIST, 10,000 test pictures",
+                    "model": "lenet",
+                    "clients": "10 of 100 a round, Dirichlet 0.3",
+                    "rounds": options.rounds,
+                    "local": "1 epoch, batch 32, SGD 0.05",
+                    "weights": "all layers, one scale a tensor",
+                },
+                started=started,
+            )
+            print(path)
 
 
 if __name__ == "__main__":

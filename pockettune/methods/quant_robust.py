@@ -80,18 +80,20 @@ class Config:
             if getattr(self, name) not in valid:
                 raise ConfigInvalid(name, getattr(self, name), valid)
         most = 1.0 if self.variant in ("qat", "mqat") else math.inf
-        if not 0.0 <= self.strength <= most or math.isinf(self.strength):
+        number = isinstance(self.strength, int | float)
+        if not number or not 0.0 <= self.strength <= most or math.isinf(self.strength):
             raise ConfigInvalid("strength", self.strength, f"a number from 0 to {most}")
         if self.bits not in WIDTHS[:-1]:
             raise ConfigInvalid("bits", self.bits, WIDTHS[:-1])
-        if not self.widths or any(width not in WIDTHS for width in self.widths):
+        listed = isinstance(self.widths, tuple) and len(self.widths) > 0
+        if not listed or any(width not in WIDTHS for width in self.widths):
             raise ConfigInvalid("widths", self.widths, f"some of {WIDTHS}")
 
 
 def client_loss(model: Classifier, config: Config) -> Objective:
     """The client's loss for ``config``."""
     if config.strength == 0.0 or config.variant == "fedavg":
-        return _objective(model, lambda named: (named, keep))
+        return _objective(model, lambda named, _: (named, keep))
     if config.variant == "kure":
         return _kure(model, config)
     if config.variant == "apqn":
@@ -100,13 +102,13 @@ def client_loss(model: Classifier, config: Config) -> Objective:
 
 
 def _objective(model: Classifier, transform: object, *draws: TensorSpec) -> Objective:
-    """The cross-entropy with the parameters and the tap that ``transform(parameters, *draws)``
-    gives."""
+    """The cross-entropy with the parameters and the tap that ``transform(parameters, weights,
+    *draws)`` gives, ``weights`` ``[B]`` those of the examples."""
 
     def loss(
         named: dict[str, Tensor], inputs: Tensor, labels: Tensor, weights: Tensor, *drawn: Tensor
     ) -> Tensor:
-        changed, tap = transform(named, *drawn)  # type: ignore[operator]
+        changed, tap = transform(named, weights, *drawn)  # type: ignore[operator]
         logits = model.apply_named(changed, inputs, tap)
         return weighted_mean(cross_entropy(logits, labels), weights)
 
@@ -114,7 +116,7 @@ def _objective(model: Classifier, transform: object, *draws: TensorSpec) -> Obje
 
 
 def _kure(model: Classifier, config: Config) -> Objective:
-    plain = _objective(model, lambda named: (named, keep))
+    plain = _objective(model, lambda named, _: (named, keep))
 
     def loss(named: dict[str, Tensor], *batch: Tensor) -> Tensor:
         spread = [(kurtosis(named[name]) - _UNIFORM_KURTOSIS).square() for name in model.weights]
@@ -130,7 +132,9 @@ def _apqn(model: Classifier, config: Config) -> Objective:
     size = sum(math.prod(shapes[name]) for name in noisy)
     noise = TensorSpec("noise", "float32", (size,), "random.uniform", _NOISE_STREAM, "step")
 
-    def transform(named: dict[str, Tensor], unit: Tensor) -> tuple[dict[str, Tensor], Tap]:
+    def transform(
+        named: dict[str, Tensor], _: Tensor, unit: Tensor
+    ) -> tuple[dict[str, Tensor], Tap]:
         changed, start = dict(named), 0
         for name in noisy:
             weights, count = named[name], math.prod(shapes[name])
@@ -171,7 +175,9 @@ def _aware(model: Classifier, config: Config) -> Objective:
         shares = torch.tensor([0.0 if width == FULL else config.strength for width in own])
         return (chosen * tops).sum(), (chosen * shares).sum()
 
-    def transform(named: dict[str, Tensor], *drawn: Tensor) -> tuple[dict[str, Tensor], Tap]:
+    def transform(
+        named: dict[str, Tensor], weights: Tensor, *drawn: Tensor
+    ) -> tuple[dict[str, Tensor], Tap]:
         chosen = torch.ones(1)
         if drawn:
             chosen = (drawn[0] == torch.arange(len(widths))).to(torch.float32)
@@ -183,7 +189,8 @@ def _aware(model: Classifier, config: Config) -> Objective:
         if not config.activations:
             return changed, keep
         top, share = grid(None, chosen)
-        return changed, lambda _, value: fake_quantized_activation(value, top, share)
+        present = (weights > 0).to(torch.float32)
+        return changed, lambda _, value: fake_quantized_activation(value, top, share, present)
 
     return _objective(model, transform, *draws)
 

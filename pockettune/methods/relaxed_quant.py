@@ -10,14 +10,15 @@ are rounded.
 
 Differs from the paper, or is our choice where our notes do not know it
 (``docs/methods/relaxed_quant.md``): alpha begins at ``max|w|`` over the grid's end and, for
-activations, at ``first_range`` over it; the local grid has 7 points for every width.
+activations, at ``first_range`` over it; the local grid has 7 points for every width; the values of
+a tensor share random shifts (``pockettune/nn/relaxed.py``), a seventh of the random numbers.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -28,11 +29,19 @@ from pockettune.errors import ConfigInvalid
 from pockettune.method import Method, Objective
 from pockettune.models.classifier import Classifier, Tap
 from pockettune.nn.losses import cross_entropy, weighted_mean
-from pockettune.nn.relaxed import POINTS, grid_ends, relaxed, rounded
+from pockettune.nn.relaxed import POINTS, grid_ends, relaxed, rounded, shifted
 from pockettune.pack import unpack, views_of
 from pockettune.program import TensorSpec
 
-__all__ = ["METHOD", "Config", "client_loss", "init_state", "prepare", "quantized_logits"]
+__all__ = [
+    "METHOD",
+    "Config",
+    "client_loss",
+    "init_state",
+    "prepare",
+    "quantized_logits",
+    "with_scales",
+]
 
 _WEIGHT_STREAM, _ACTIVATION_STREAM = 54, 55
 _ALPHA, _SIGMA = "quantizer.alpha.", "quantizer.sigma."
@@ -61,13 +70,15 @@ class Config:
         if self.bits not in range(2, 9):
             raise ConfigInvalid("bits", self.bits, tuple(range(2, 9)))
         for name in ("weight_temperature", "activation_temperature", "noise", "first_range"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise ConfigInvalid(name, getattr(self, name), "a number above 0")
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0.0 < value < math.inf:
+                raise ConfigInvalid(name, value, "a number above 0")
         for name in ("activations", "straight_through"):
             if getattr(self, name) not in (True, False):
                 raise ConfigInvalid(name, getattr(self, name), (True, False))
-        if not 1 <= self.batch_size < 2**20:
-            raise ConfigInvalid("batch_size", self.batch_size, "an integer of at least 1")
+        size = self.batch_size
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size < 2**20:
+            raise ConfigInvalid("batch_size", size, "an integer of at least 1")
 
 
 def prepare(model: Classifier, config: Config) -> Classifier:
@@ -80,27 +91,34 @@ def prepare(model: Classifier, config: Config) -> Classifier:
 
 def init_state(model: Classifier, config: Config, seed: int) -> Tensor:
     """The plain model's initial values, and steps with which the grids cover them."""
-    own = {name for name, _ in model.module.named_parameters()}
-    plain = dataclasses.replace(
-        model, views=tuple(view for view in model.views if view.name in own)
-    )
-    base = plain.initial(seed)
-    tensors = unpack(plain.views, base)
+    return with_scales(model, config, _plain(model).initial(seed), {})
+
+
+def with_scales(
+    model: Classifier, config: Config, plain: Tensor, ranges: Mapping[str, float]
+) -> Tensor:
+    """The pack of ``model`` from one of the plain model, trained or not: grids cover the weights,
+    and those of activations end at ``ranges`` by their taps' names, else at ``first_range``."""
+    views = _plain(model).views
+    tensors = unpack(views, plain)
     more = []
-    for view in model.views[len(plain.views) :]:
+    for view in model.views[len(views) :]:
         name = view.name.removeprefix(_ALPHA).removeprefix(_SIGMA)
-        low, high = grid_ends(config.bits, signed=name in own)
-        reach = float(tensors[name].abs().max()) if name in own else config.first_range
+        low, high = grid_ends(config.bits, signed=name in tensors)
+        if name in tensors:
+            reach = float(tensors[name].abs().max())
+        else:
+            reach = ranges.get(name, config.first_range)
         step = reach / max(-low, high)
         value = step if view.name.startswith(_ALPHA) else step * config.noise
         more.append(math.log(math.expm1(value)))
-    return torch.cat([base, torch.tensor(more)])
+    return torch.cat([plain, torch.tensor(more)])
 
 
 def client_loss(model: Classifier, config: Config) -> Objective:
     """The cross-entropy of a relaxed draw of the network."""
     sizes = {view.name: math.prod(view.shape) for view in model.views}
-    weight_draws = sum(sizes[name] for name in model.weights) * POINTS
+    weight_draws = sum(sizes[name] + POINTS for name in model.weights)
     draws = [
         TensorSpec(
             "weight_noise", "float32", (weight_draws,), "random.uniform", _WEIGHT_STREAM, "step"
@@ -108,7 +126,7 @@ def client_loss(model: Classifier, config: Config) -> Objective:
     ]
     shapes = _tap_shapes(model, config.batch_size) if config.activations else {}
     if shapes:
-        count = sum(math.prod(shape) for shape in shapes.values()) * POINTS
+        count = sum(math.prod(shape) + POINTS for shape in shapes.values())
         draws.append(
             TensorSpec(
                 "activation_noise",
@@ -175,11 +193,16 @@ class _Noise:
         self._start = 0
 
     def next(self, shape: torch.Size) -> Tensor:
-        """The next ones, ``[*shape, POINTS]``."""
-        count = math.prod(shape) * POINTS
-        part = self._flat[self._start : self._start + count]
-        self._start += count
-        return part.reshape(*shape, POINTS)
+        """The next ones, ``[*shape, POINTS]``, from shifts and one number for each value."""
+        first = self._start + POINTS
+        shifts, self._start = self._flat[self._start : first], first + math.prod(shape)
+        return shifted(self._flat[first : self._start].reshape(shape), shifts)
+
+
+def _plain(model: Classifier) -> Classifier:
+    """The model before ``prepare``."""
+    own = {name for name, _ in model.module.named_parameters()}
+    return dataclasses.replace(model, views=tuple(v for v in model.views if v.name in own))
 
 
 def _scales(named: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor]:

@@ -94,11 +94,17 @@ def fake_quantized(
     return weights + ((grid - weights) * share).detach()
 
 
-def fake_quantized_activation(values: Tensor, top: float | Tensor, share: float | Tensor) -> Tensor:
-    """As :func:`fake_quantized`, for values of at least 0 on a grid ``0..2 top + 1`` that ends at
-    their largest."""
+def fake_quantized_activation(
+    values: Tensor, top: float | Tensor, share: float | Tensor, present: Tensor | None = None
+) -> Tensor:
+    """As :func:`fake_quantized`, for ``[B, ...]`` values of at least 0 on a grid ``0..2 top + 1``
+    that ends at their largest. ``present`` ``[B]`` is 0 for examples that fill up a batch and must
+    not set its range, else 1."""
     ends = 2.0 * torch.as_tensor(top, dtype=values.dtype) + 1.0
-    scale = values.detach().amax().clamp(min=1e-12) / ends
+    counted = values.detach()
+    if present is not None:
+        counted = counted * present.reshape(-1, *[1] * (values.dim() - 1))
+    scale = counted.amax().clamp(min=1e-12) / ends
     return values + (((values / scale).round() * scale - values) * share).detach()
 
 

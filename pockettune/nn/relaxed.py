@@ -15,6 +15,11 @@ Maddison et al., arXiv 1611.00712): ``y = softmax((log pi + G) / temperature)``,
 
 Only ``2 reach + 1`` points around the value are looked at (the paper's local grid): at ``sigma =
 alpha / 3`` less than 1e-3 of the mass lies beyond, and the cost does not grow with the width.
+
+Random numbers are dear on a phone (``spec/random.md``), so a value has one of its own, and each
+point of the local grid a shift that a tensor's values share: ``u_k = (u + shift_k) mod 1``. All are
+uniform, one value's are independent, and so are any three; only the four of two values at two
+points depend on one another.
 """
 
 from __future__ import annotations
@@ -23,11 +28,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["POINTS", "REACH", "grid_ends", "log_probabilities", "relaxed", "rounded"]
+__all__ = ["POINTS", "REACH", "grid_ends", "log_probabilities", "relaxed", "rounded", "shifted"]
 
 REACH = 3
 POINTS = 2 * REACH + 1
-"""Points of the local grid, and draws for each value."""
+"""Points of the local grid."""
 
 _NEVER = -1e9
 
@@ -47,6 +52,14 @@ def log_probabilities(
     ``alpha`` and ``sigma`` are positive and broadcast against ``x``. Points beyond the grid's ends
     have a probability of 0.
     """
+    logits, points = _logits(x, alpha, sigma, low, high)
+    return torch.log_softmax(logits, dim=-1), points
+
+
+def _logits(
+    x: Tensor, alpha: Tensor, sigma: Tensor, low: float, high: float
+) -> tuple[Tensor, Tensor]:
+    """``log pi`` up to a number that is the same for all points of a value."""
     middle = (x / alpha).detach().round().clamp(low, high).unsqueeze(-1)
     points = middle + torch.arange(-REACH, REACH + 1, dtype=x.dtype)
     bins = points * alpha.unsqueeze(-1)
@@ -54,7 +67,7 @@ def log_probabilities(
     spread = sigma.unsqueeze(-1)
     logits = F.logsigmoid((distance + half) / spread) + F.logsigmoid((half - distance) / spread)
     beyond = (points < low) | (points > high)
-    return torch.log_softmax(logits + beyond.to(x.dtype) * _NEVER, dim=-1), points
+    return logits + beyond.to(x.dtype) * _NEVER, points
 
 
 def relaxed(
@@ -74,15 +87,25 @@ def relaxed(
     With ``straight_through`` the value is the likeliest point of the draw (RQ-ST), the gradient
     that of the relaxed one.
     """
-    log_pi, points = log_probabilities(x, alpha, sigma, low, high)
+    # The softmax does not need pi normalized.
+    logits, points = _logits(x, alpha, sigma, low, high)
     # Uniform numbers may round to 1, whose Gumbel noise is infinite.
     gumbel = -torch.log(-torch.log(uniform.clamp(1e-12, 1.0 - 1e-7)))
-    weights = torch.softmax((log_pi + gumbel) / temperature, dim=-1)
+    weights = torch.softmax((logits + gumbel) / temperature, dim=-1)
     if straight_through:
         best = weights.amax(dim=-1, keepdim=True)
         hard = (weights >= best).to(x.dtype)
+        # Two points may tie in float32: their mean is then taken, not their sum.
+        hard = hard / hard.sum(dim=-1, keepdim=True)
         weights = weights + (hard - weights).detach()
     return (weights * points).sum(dim=-1) * alpha
+
+
+def shifted(own: Tensor, shifts: Tensor) -> Tensor:
+    """Random numbers ``[..., POINTS]`` from one of each value, ``own`` ``[...]``, and ``shifts``
+    ``[POINTS]``; all in [0, 1]."""
+    total = own.unsqueeze(-1) + shifts
+    return total - (total >= 1.0).to(total.dtype)
 
 
 def rounded(x: Tensor, alpha: Tensor, low: float, high: float) -> Tensor:

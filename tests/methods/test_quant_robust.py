@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from pockettune.aggregate import ServerOptimizer
 from pockettune.data.dataset import Split
 from pockettune.errors import ConfigInvalid
 from pockettune.evaluation import quantized_parameters
 from pockettune.federation import bind
-from pockettune.local import Identity, LocalTraining, draw
+from pockettune.local import Identity, LocalTraining, draw, hyper_values, local_step
 from pockettune.method import compose
 from pockettune.methods.quant_robust import Config, client_loss
 from pockettune.models.classifier import load_classifier
@@ -103,6 +104,41 @@ def test_mqat_is_the_loss_on_the_grid_that_was_drawn() -> None:
     assert seen == {0, 1, 2}
 
 
+def a_step(**settings: Any) -> tuple[Any, list[torch.Tensor], tuple[torch.Tensor, ...]]:
+    """A client's step, its batch, and what follows the draws."""
+    objective, _, batch = parts(**settings)
+    step = local_step(MODEL, objective, LOCAL.make_optimizer())
+    hyper = [torch.tensor([value]) for value in hyper_values(LOCAL)]
+    return step, [*batch], (*hyper, MODEL.initial(0), torch.zeros(1, dtype=torch.int64))
+
+
+def test_one_captured_step_serves_all_widths() -> None:
+    step, batch, rest = a_step(variant="mqat", widths=(2, 4, 32), activations=True)
+    graph = make_fx(step)(*batch, torch.tensor([0]), *rest)
+    after = []
+    for index in range(3):
+        inputs = (*batch, torch.tensor([index]), *rest)
+        expected, found = step(*inputs), graph(*inputs)
+        for one, other in zip(expected, found, strict=True):
+            assert torch.equal(one, other)
+        after.append(found[2])
+    plain, batch, rest = a_step(variant="fedavg")
+    assert torch.equal(after[2], plain(*batch, *rest)[2])  # 32 bits
+    assert not torch.equal(after[0], after[1])
+
+
+def test_clients_of_different_widths_train_as_one_batch() -> None:
+    """Weights alone are on a grid: with activations on one, too, a difference in the last bit may
+    become a whole bin, or choose another of two equal inputs of a pool."""
+    step, batch, rest = a_step(variant="mqat", widths=(2, 32))
+    drawn = torch.tensor([[0], [1]])
+    stacked = [torch.stack([value, value]) for value in (*batch, *rest)]
+    together = torch.vmap(step)(*stacked[:3], drawn, *stacked[3:])
+    for client in range(2):
+        alone = step(*batch, drawn[client], *rest)
+        torch.testing.assert_close(together[2][client], alone[2], rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("granularity", "changes_with"),
     [("step", {"step", "round", "client"}), ("round", {"round"}), ("client", {"client"})],
@@ -161,14 +197,27 @@ def test_activations_on_a_grid_change_the_loss() -> None:
     assert loss_of(weights_only, batch, who) != loss_of(both, batch, who)
 
 
+def test_examples_that_fill_up_a_batch_do_not_set_the_range_of_activations() -> None:
+    objective, _, (inputs, labels, _) = parts("qat", bits=2, activations=True)
+    who = Identity(0, 0, 0)
+    inputs[4:] *= 100
+    filled = (inputs, labels, torch.tensor([1.0, 1, 1, 1, 0, 0]))
+    alone = (inputs[:4], labels[:4], torch.ones(4))
+    assert loss_of(objective, filled, who) == pytest.approx(
+        loss_of(objective, alone, who), abs=1e-6
+    )
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
         ("variant", "ptq"),
         ("strength", 1.5),
         ("strength", -0.1),
+        ("strength", "much"),
         ("bits", 32),
         ("widths", ()),
+        ("widths", 4),
         ("widths", (4, 5, 16)),
         ("granularity", "epoch"),
         ("first_last", "none"),

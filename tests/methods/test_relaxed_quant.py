@@ -17,7 +17,14 @@ from pockettune.local import LocalTraining
 from pockettune.method import compose
 from pockettune.methods.relaxed_quant import Config, quantized_logits
 from pockettune.models.classifier import load_classifier
-from pockettune.nn.relaxed import POINTS, grid_ends, log_probabilities, relaxed, rounded
+from pockettune.nn.relaxed import (
+    POINTS,
+    grid_ends,
+    log_probabilities,
+    relaxed,
+    rounded,
+    shifted,
+)
 from pockettune.round import initial_state, run_round
 
 X = torch.linspace(-3.2, 2.7, 60, dtype=torch.float64)
@@ -65,6 +72,40 @@ def test_the_mean_of_draws_is_the_value() -> None:
     drawn = relaxed(x, one, one / 3, -8, 7, uniform, temperature=1.0, straight_through=True)
     assert set(drawn.unique().tolist()) <= {-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0}
     assert float(drawn.mean()) == pytest.approx(0.366, abs=0.012)
+
+
+@pytest.mark.parametrize(
+    "cells", [((0, 0), (0, 1), (0, 2)), ((0, 0), (0, 1), (1, 0)), ((0, 0), (1, 0), (2, 0))]
+)
+def test_any_three_shifted_numbers_are_uniform_and_independent(
+    cells: tuple[tuple[int, int], ...],
+) -> None:
+    """64 cells of a cube hold equal shares: chi-square, 63 degrees of freedom, within 5 standard
+    deviations."""
+    draws, generator = 64_000, torch.Generator().manual_seed(0)
+    own = torch.rand((draws, 3), generator=generator)
+    numbers = shifted(own, torch.rand((draws, 1, POINTS), generator=generator))
+    assert numbers.shape == (draws, 3, POINTS)
+    quarters = [(numbers[:, value, point] * 4).long().clamp(max=3) for value, point in cells]
+    cube = quarters[0] * 16 + quarters[1] * 4 + quarters[2]
+    counts = torch.bincount(cube, minlength=64).double()
+    assert float(((counts - 1000) ** 2 / 1000).sum()) < 63 + 5 * 126**0.5
+
+
+def test_a_tie_of_two_points_is_their_mean() -> None:
+    """Halfway between two points with equal noise: never the sum of both."""
+    x = torch.tensor([0.25])
+    drawn = relaxed(
+        x,
+        torch.tensor([0.5]),
+        torch.tensor([0.01]),
+        -4,
+        3,
+        torch.full((1, POINTS), 0.5),
+        temperature=1.0,
+        straight_through=True,
+    )
+    assert drawn.item() in (0.0, 0.25, 0.5)
 
 
 @pytest.mark.parametrize("which", ["x", "alpha", "sigma"])
@@ -161,7 +202,7 @@ def test_a_network_that_runs_on_few_bits_is_learnt(straight_through: bool) -> No
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("bits", 1), ("bits", 9), ("noise", 0.0), ("batch_size", 0)]
+    ("key", "value"), [("bits", 1), ("bits", 9), ("noise", 0.0), ("noise", "no"), ("batch_size", 0)]
 )
 def test_values_out_of_range_are_refused(key: str, value: object) -> None:
     with pytest.raises(ConfigInvalid, match=f"'{key}' cannot be"):
