@@ -127,18 +127,6 @@ def test_one_captured_step_serves_all_widths() -> None:
     assert not torch.equal(after[0], after[1])
 
 
-def test_clients_of_different_widths_train_as_one_batch() -> None:
-    """Weights alone are on a grid: with activations on one, too, a difference in the last bit may
-    become a whole bin, or choose another of two equal inputs of a pool."""
-    step, batch, rest = a_step(variant="mqat", widths=(2, 32))
-    drawn = torch.tensor([[0], [1]])
-    stacked = [torch.stack([value, value]) for value in (*batch, *rest)]
-    together = torch.vmap(step)(*stacked[:3], drawn, *stacked[3:])
-    for client in range(2):
-        alone = step(*batch, drawn[client], *rest)
-        torch.testing.assert_close(together[2][client], alone[2], rtol=1e-4, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("granularity", "changes_with"),
     [("step", {"step", "round", "client"}), ("round", {"round"}), ("client", {"client"})],
