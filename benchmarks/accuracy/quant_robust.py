@@ -113,10 +113,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--variant", action="append", choices=VARIANTS, help="only these")
     options = parser.parse_args()
     started = machine()
     dataset = data.load("fashion-mnist")
-    runs: dict[str, list[list[dict[str, Any]]]] = {variant: [] for variant in VARIANTS}
+    runs: dict[str, list[list[dict[str, Any]]]] = {
+        variant: [] for variant in options.variant or VARIANTS
+    }
     for seed in range(options.seeds):
         for variant, done in runs.items():
             done.append(run(variant, seed, options.rounds, dataset))
