@@ -8,11 +8,14 @@ A codec is a record of functions on one float32 tensor; NumPy only, the same bit
   the mean is the value (stochastic rounding), or to the nearest.
 - ``sparse:SHARE[+CODEC]``: the share of values that is largest in magnitude, as a bit mask and
   these values by a dense or affine codec (default ``dense:f32``); the others count as 0.
+
+Every part's dtype and shape follow from the codec's name and the tensor's shape alone.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -22,7 +25,7 @@ from numpy.typing import NDArray
 
 from pockettune.errors import ConfigInvalid
 
-__all__ = ["Codec", "Parts", "Words", "pack_bits", "parse_codec", "unpack_bits"]
+__all__ = ["Codec", "Parts", "Sizes", "Words", "pack_bits", "parse_codec", "unpack_bits"]
 
 Parts: TypeAlias = Mapping[str, NDArray[Any]]
 """A tensor's parts by name, as they stand in the file."""
@@ -30,20 +33,25 @@ Parts: TypeAlias = Mapping[str, NDArray[Any]]
 Words: TypeAlias = Callable[[int], NDArray[np.uint64]]
 """Gives that many random 32-bit words, the same for the same tensor of the same update."""
 
+Sizes: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
+"""The dtype and shape of each part."""
+
 _FORMS = (
     "dense:f32",
     "dense:f16",
     "affine:2..8[:channel][:nearest]",
-    "sparse:SHARE[+dense:... or +affine:K[:nearest]] with 0 < SHARE <= 1",
+    "sparse:SHARE[+dense:... or +affine:K[:nearest]] with SHARE 1 or 0. and up to 9 digits, not 0",
 )
+# A float's text differs between languages, and so does what its product rounds to.
+_SHARE = re.compile(r"0\.([0-9]{1,9})|1")
+_WHOLE = 10**9
 _Float: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
     """``encode(values, words)`` gives the parts of a float32 tensor, ``decode(parts, shape)`` the
-    tensor again. ``sizes(shape)`` says how each part must look: dtype and shape, where None is a
-    length that depends on the values, at most that of the tensor.
+    tensor again. ``sizes(shape)`` says how each part has to look.
 
     ``encode`` raises ValueError for values that the codec cannot hold, ``decode`` for parts that no
     encoder writes; their dtypes and shapes have been checked by then.
@@ -52,7 +60,7 @@ class Codec:
     name: str
     encode: Callable[[_Float, Words], Parts]
     decode: Callable[[Parts, Sequence[int]], _Float]
-    sizes: Callable[[Sequence[int]], Mapping[str, tuple[str, tuple[int | None, ...]]]]
+    sizes: Callable[[Sequence[int]], Sizes]
 
 
 def parse_codec(text: str) -> Codec:
@@ -67,37 +75,49 @@ def parse_codec(text: str) -> Codec:
             return _affine(int(bits), "channel" in options, "nearest" in options)
     if kind == "sparse":
         share, plus, inner_text = rest.partition("+")
-        if inner_text.startswith(("dense:", "affine:")) or not plus:
+        if _billionths(share) and (inner_text.startswith(("dense:", "affine:")) or not plus):
             inner = parse_codec(inner_text or "dense:f32")
-            number = _share(share)
-            if number is not None and ":channel" not in inner.name:
-                return _sparse(number, inner)
+            if ":channel" not in inner.name:
+                return _sparse(share, inner)
     raise ConfigInvalid("codec", text, _FORMS)
 
 
 def pack_bits(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     """Codes below ``2^bits`` without gaps: bit j of code i is bit ``i * bits + j`` of the stream,
     and bit p of the stream is bit ``p mod 8`` of byte ``p div 8``. Bits left over are 0."""
-    planes = (codes.reshape(-1, 1) >> np.arange(bits, dtype=np.uint8)) & np.uint8(1)
-    return np.packbits(planes.reshape(-1), bitorder="little")
+    # Eight codes take exactly ``bits`` bytes, which one 64-bit word holds.
+    words = np.zeros(-(-codes.size // 8), "<u8")
+    for lane in range(8):
+        column = codes[lane::8].astype(np.uint64)
+        words[: column.size] |= column << np.uint64(lane * bits)
+    stream = words.view(np.uint8).reshape(-1, 8)[:, :bits].reshape(-1)
+    return stream[: -(-codes.size * bits // 8)]
 
 
 def unpack_bits(stream: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint8]:
-    """The first ``count`` codes of a stream. Raises ValueError when a bit left over is not 0."""
-    planes = np.unpackbits(stream, bitorder="little")
-    if planes[count * bits :].any():
+    """The first ``count`` codes of a stream of ``ceil(count * bits / 8)`` bytes. Raises ValueError
+    when a bit left over is not 0."""
+    used = count * bits % 8
+    if used and stream[-1] >> used:
         raise ValueError("bits after the last code are not 0")
-    weights = (1 << np.arange(bits)).astype(np.uint8)
-    codes: NDArray[np.uint8] = planes[: count * bits].reshape(count, bits) @ weights
-    return codes
+    groups = -(-count // 8)
+    padded = np.zeros((groups, 8), np.uint8)
+    whole = stream.size // bits
+    padded[:whole, :bits] = stream[: whole * bits].reshape(whole, bits)
+    padded[whole:, : stream.size - whole * bits] = stream[whole * bits :]
+    words = padded.view("<u8").reshape(-1)
+    codes = np.empty((groups, 8), np.uint8)
+    for lane in range(8):
+        codes[:, lane] = (words >> np.uint64(lane * bits)) & np.uint64(2**bits - 1)
+    return codes.reshape(-1)[:count]
 
 
-def _share(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if 0.0 < number <= 1.0 else None
+def _billionths(share: str) -> int:
+    """A share in units of 10^-9; 0 for a text that is none."""
+    found = _SHARE.fullmatch(share)
+    if found is None:
+        return 0
+    return _WHOLE if found[1] is None else int(found[1].ljust(9, "0"))
 
 
 def _finite(values: NDArray[Any]) -> NDArray[Any]:
@@ -133,6 +153,10 @@ def _affine(bits: int, channel: bool, nearest: bool) -> Codec:
         rows = _finite(values).astype(np.float64).reshape(groups(values.shape), -1)
         low = rows.min(axis=1).astype(np.float32)
         scale = ((rows.max(axis=1) - low) / top).astype(np.float32)
+        with np.errstate(over="ignore"):
+            highest = (low + scale.astype(np.float64) * top).astype(np.float32)
+        if not np.isfinite(highest).all():
+            raise ValueError(f"values lie too far apart for {bits} bits")
         # A scale of 0 stands for "all alike"; any divisor gives code 0.
         divisor = np.where(scale > 0, scale, 1).astype(np.float64)
         place = (rows - low.astype(np.float64)[:, None]) / divisor[:, None]
@@ -150,7 +174,7 @@ def _affine(bits: int, channel: bool, nearest: bool) -> Codec:
             values = grid.astype(np.float32)
         return _finite(values).reshape(tuple(shape))
 
-    def sizes(shape: Sequence[int]) -> Mapping[str, tuple[str, tuple[int | None, ...]]]:
+    def sizes(shape: Sequence[int]) -> Sizes:
         length = -(-math.prod(shape) * bits // 8)
         group = (groups(shape),)
         return {
@@ -163,12 +187,15 @@ def _affine(bits: int, channel: bool, nearest: bool) -> Codec:
     return Codec(name, encode, decode, sizes)
 
 
-def _sparse(share: float, inner: Codec) -> Codec:
+def _sparse(share: str, inner: Codec) -> Codec:
+    def kept(count: int) -> int:
+        """``ceil(share * count)`` in integers; below 2^63 for up to 2^33 elements."""
+        return -(-_billionths(share) * count // _WHOLE)
+
     def encode(values: _Float, words: Words) -> Parts:
         flat = _finite(values).reshape(-1)
-        kept = math.ceil(share * flat.size)
         # Equal magnitudes: the first ones are kept.
-        largest = np.sort(np.argsort(-np.abs(flat), kind="stable")[:kept])
+        largest = np.sort(np.argsort(-np.abs(flat), kind="stable")[: kept(flat.size)])
         mask = np.zeros(flat.size, np.uint8)
         mask[largest] = 1
         return {"mask": pack_bits(mask, 1), **inner.encode(flat[largest], words)}
@@ -176,24 +203,16 @@ def _sparse(share: float, inner: Codec) -> Codec:
     def decode(parts: Parts, shape: Sequence[int]) -> _Float:
         count = math.prod(shape)
         mask = unpack_bits(parts["mask"], 1, count).astype(bool)
-        kept = int(mask.sum())
-        if kept == 0:
-            raise ValueError("its mask keeps no value")
-        for part, (_, wanted) in inner.sizes((kept,)).items():
-            if parts[part].shape != wanted:
-                raise ValueError(f"its mask keeps {kept} values, which does not fit {part}")
+        found, wanted = int(np.count_nonzero(mask)), kept(count)
+        if found != wanted:
+            raise ValueError(f"its mask keeps {found} values, not {wanted}")
         values = np.zeros(count, np.float32)
-        values[mask] = inner.decode(
-            {name: parts[name] for name in parts if name != "mask"}, (kept,)
-        )
+        inner_parts = {name: part for name, part in parts.items() if name != "mask"}
+        values[mask] = inner.decode(inner_parts, (wanted,))
         return values.reshape(tuple(shape))
 
-    def sizes(shape: Sequence[int]) -> Mapping[str, tuple[str, tuple[int | None, ...]]]:
+    def sizes(shape: Sequence[int]) -> Sizes:
         count = math.prod(shape)
-        parts = {
-            name: (dtype, tuple(None if length != 1 or name == "values" else 1 for length in part))
-            for name, (dtype, part) in inner.sizes((count,)).items()
-        }
-        return {"mask": ("uint8", (-(-count // 8),)), **parts}
+        return {"mask": ("uint8", (-(-count // 8),)), **inner.sizes((kept(count),))}
 
-    return Codec(f"sparse:{share:g}+{inner.name}", encode, decode, sizes)
+    return Codec(f"sparse:{share}+{inner.name}", encode, decode, sizes)

@@ -1,7 +1,7 @@
 """Reading and writing the update, what a client sends (``spec/update.md``); NumPy only.
 
 ``read_update`` is strict: it checks sizes before it parses, the header before any tensor, and
-allocates nothing that the limits do not allow.
+allocates nothing that the limits do not allow. ``write_update`` writes only what it takes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 from pockettune import random, strict_json, tensor_file
 from pockettune.codecs import Codec, parse_codec
 from pockettune.errors import ConfigInvalid, UpdateInvalid, UpdateMismatch
+from pockettune.files import open_plain, storage_errors
 
-__all__ = ["SIGNATURE", "Limits", "Update", "feedback", "read_update", "write_update"]
+__all__ = ["HEADER", "SIGNATURE", "Limits", "Update", "feedback", "read_update", "write_update"]
 
 HEADER, SIGNATURE = "pockettune.update", "~signature"
 
@@ -31,9 +33,11 @@ _SIGNATURE_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a reader takes at most: a file's bytes, its tensors, and their elements together."""
+    """What a reader takes at most: a file's bytes, those of its safetensors header, its tensors,
+    and their elements together."""
 
     bytes: int = 2**30
+    header: int = 2**24
     tensors: int = 10_000
     elements: int = 2**28
 
@@ -59,8 +63,9 @@ def write_update(update: Update, codec: Codec, seed: int, index: int) -> bytes:
     """The update's file, its signature left empty. ``seed`` and ``index`` decide how values are
     rounded (``spec/random.md``, stream 48); the same arguments give the same bytes.
 
-    Raises UpdateInvalid for a tensor that the codec cannot hold.
+    Raises UpdateInvalid for what a reader would refuse, or the codec cannot hold.
     """
+    header = _header(update, codec)
     parts: dict[str, NDArray[Any]] = {}
     first_block = 0
     for position, (name, values) in enumerate(update.tensors.items()):
@@ -75,39 +80,27 @@ def write_update(update: Update, codec: Codec, seed: int, index: int) -> bytes:
             raise UpdateInvalid(f"tensor {name}", error) from error
         parts |= {f"{position}.{part}": value for part, value in encoded.items()}
         first_block += -(-values.size // 4)
-    header = {
-        "format": _FORMAT,
-        "method": update.method,
-        "codec": codec.name,
-        "bundle_id": update.bundle_id,
-        "round": update.round,
-        "samples": update.samples,
-        "nonce": update.nonce,
-        "metrics": dict(update.metrics),
-        "tensors": [
-            {"name": name, "shape": list(values.shape)} for name, values in update.tensors.items()
-        ],
-    }
     parts[SIGNATURE] = np.zeros(_SIGNATURE_BYTES, np.uint8)
-    return tensor_file.encode(parts, {HEADER: strict_json.encode(header).decode().strip()})
+    return tensor_file.encode(parts, {HEADER: header})
 
 
 def read_update(
-    data: bytes,
+    source: bytes | Path,
     *,
     bundle_id: str | None = None,
     round: int | None = None,
     limits: Limits | None = None,
 ) -> Update:
-    """The update in ``data``; with ``bundle_id`` or ``round`` only for these.
+    """The update in a file or its bytes; with ``bundle_id`` or ``round`` only for these.
 
-    Raises SafetensorsInvalid, UpdateInvalid, or UpdateMismatch when it belongs elsewhere.
+    Raises SafetensorsInvalid, UpdateInvalid, UpdateMismatch when it belongs elsewhere, or IoFailed.
     """
     limits = limits or Limits()
-    if len(data) > limits.bytes:
-        raise UpdateInvalid("the file", f"it has {len(data)} bytes, more than {limits.bytes}")
+    data = _bounded(source, limits)
     header = tensor_file.header_of(data)
-    members = _members(header.metadata, limits)
+    if set(header.metadata) != {HEADER}:
+        raise UpdateInvalid("the file", f"its metadata is not {HEADER} alone")
+    members = _members(header.metadata[HEADER], limits)
     for name, wanted in (("bundle_id", bundle_id), ("round", round)):
         if wanted is not None and members[name] != wanted:
             raise UpdateMismatch(name, members[name], wanted)
@@ -127,7 +120,7 @@ def read_update(
         bundle_id=members["bundle_id"],
         round=members["round"],
         samples=members["samples"],
-        metrics=members["metrics"],
+        metrics={name: float(value) for name, value in members["metrics"].items()},
         tensors=tensors,
         nonce=members["nonce"],
     )
@@ -154,21 +147,65 @@ def feedback(
     return sent, {name: values - arrived[name] for name, values in sent.items()}
 
 
+def _bounded(source: bytes | Path, limits: Limits) -> bytes:
+    """The file's bytes, unless it or its safetensors header is longer than the limits."""
+    if isinstance(source, bytes):
+        data = source
+    else:
+        with storage_errors("read", source), open_plain(source) as file:
+            data = file.read(limits.bytes + 1)
+    if len(data) > limits.bytes:
+        raise UpdateInvalid("the file", f"it has more than {limits.bytes} bytes")
+    length = int.from_bytes(data[:8], "little")
+    if len(data) >= 8 and length > limits.header:
+        raise UpdateInvalid("the file", f"a header of {length} bytes, more than {limits.header}")
+    return data
+
+
+def _header(update: Update, codec: Codec) -> str:
+    """The header's text, which has passed the reader's own rules."""
+    for name, values in update.tensors.items():
+        if values.dtype != np.float32:
+            raise UpdateInvalid(f"tensor {name}", f"it is {values.dtype}, not float32")
+    members = {
+        "format": _FORMAT,
+        "method": update.method,
+        "codec": codec.name,
+        "bundle_id": update.bundle_id,
+        "round": update.round,
+        "samples": update.samples,
+        "nonce": update.nonce,
+        "metrics": dict(update.metrics),
+        "tensors": [
+            {"name": name, "shape": list(values.shape)} for name, values in update.tensors.items()
+        ],
+    }
+    try:
+        text = strict_json.encode(members).decode("ascii")
+    except (ValueError, TypeError) as error:
+        raise UpdateInvalid("the header", error) from error
+    _members(text, Limits())
+    return text
+
+
 def _codec(text: str) -> Codec:
     try:
-        return parse_codec(text)
+        codec = parse_codec(text)
     except ConfigInvalid as error:
         raise UpdateInvalid("codec", error) from error
+    if codec.name != text:
+        raise UpdateInvalid("codec", f"it is written {codec.name}")
+    return codec
 
 
-def _members(metadata: Mapping[str, str], limits: Limits) -> dict[str, Any]:
+def _members(text: str, limits: Limits) -> dict[str, Any]:
     """The header's members, each checked."""
-    if set(metadata) != {HEADER}:
-        raise UpdateInvalid("the file", f"its metadata is not {HEADER} alone")
     try:
-        members = strict_json.decode(metadata[HEADER].encode())
+        members = strict_json.decode(text.encode())
     except ValueError as error:
         raise UpdateInvalid("the header", error) from error
+    if not isinstance(members, dict):
+        raise UpdateInvalid("the header", "it is not a JSON object")
     whole = {"round": (0, 2**63), "samples": (1, 2**53)}
     if type(members.get("format")) is not int or members["format"] != _FORMAT:
         raise UpdateInvalid("format", f"it is not {_FORMAT}")
@@ -212,22 +249,19 @@ def _check_tensors(tensors: Any, limits: Limits) -> None:
 
 def _check_parts(header: tensor_file.Header, codec: Codec, shapes: list[tuple[int, ...]]) -> None:
     """The file holds exactly the parts that the header and the codec ask for."""
-    wanted: dict[str, tuple[str, tuple[int | None, ...]]] = {
+    wanted = {
         f"{position}.{part}": size
         for position, shape in enumerate(shapes)
         for part, size in codec.sizes(shape).items()
     }
     wanted[SIGNATURE] = ("uint8", (_SIGNATURE_BYTES,))
     if header.entries.keys() != wanted.keys():
-        odd = sorted(header.entries.keys() ^ wanted.keys())[0]
+        odd = min(header.entries.keys() ^ wanted.keys())
         raise UpdateInvalid(f"part {odd}", "it is missing, or not of this codec")
     for name, (dtype, shape) in wanted.items():
         entry = header.entries[name]
-        fits = len(entry.shape) == len(shape) and all(
-            size is None or size == found for size, found in zip(shape, entry.shape, strict=True)
-        )
-        if entry.dtype != dtype or not fits:
-            raise UpdateInvalid(f"part {name}", f"it is {entry.describe()}")
-    last = list(header.entries)[-1]
-    if last != SIGNATURE:
+        if (entry.dtype, entry.shape) != (dtype, shape):
+            expected = f"{dtype} {list(shape)}"
+            raise UpdateInvalid(f"part {name}", f"it is {entry.describe()}, not {expected}")
+    if list(header.entries)[-1] != SIGNATURE:
         raise UpdateInvalid("the signature", "it is not the last part")

@@ -92,6 +92,7 @@ def test_importing_does_no_work() -> None:
     code = (
         "import os, sys, logging; before = dict(os.environ)\n"
         "import pockettune, pockettune.bundle, pockettune.errors, pockettune.random, export\n"
+        "import pockettune.codecs, pockettune.update\n"
         "assert dict(os.environ) == before; assert not logging.getLogger().handlers\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
     )

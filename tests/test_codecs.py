@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 
 import hypothesis.extra.numpy as arrays
 import numpy as np
@@ -28,9 +29,7 @@ def through(text: str, values: NDArray[np.float32], seed: int = 0) -> NDArray[np
     codec = parse_codec(text)
     parts = codec.encode(values, words(seed))
     for name, (dtype, shape) in codec.sizes(values.shape).items():
-        assert str(parts[name].dtype) == dtype
-        assert len(parts[name].shape) == len(shape)
-        assert all(s in (None, f) for s, f in zip(shape, parts[name].shape, strict=True))
+        assert (str(parts[name].dtype), parts[name].shape) == (dtype, shape)
     return codec.decode(parts, values.shape)
 
 
@@ -77,18 +76,40 @@ def test_stochastic_rounding_is_right_on_average() -> None:
 
 
 @settings(max_examples=50)
-@given(TENSORS, st.floats(0.01, 1.0))
+@given(TENSORS, st.integers(1, 10**9 - 1))
 def test_sparse_keeps_the_largest_and_nothing_else(
-    values: NDArray[np.float32], share: float
+    values: NDArray[np.float32], billionths: int
 ) -> None:
-    decoded = through(f"sparse:{share}", values)
-    kept = math.ceil(share * values.size)
+    decoded = through(f"sparse:0.{billionths:09}", values)
+    kept = math.ceil(Fraction(billionths, 10**9) * values.size)
     chosen = decoded != 0
     assert np.array_equal(decoded[chosen], values[chosen])
     assert chosen.sum() <= kept
     left = np.sort(np.abs(values[~chosen]))
     if chosen.any() and left.size > kept - chosen.sum():
         assert np.abs(values[chosen]).min() >= left[: left.size - (kept - chosen.sum())].max()
+
+
+@pytest.mark.parametrize(("share", "kept"), [("0.07", 7), ("0.070", 7), ("0.07000001", 8)])
+def test_a_share_is_taken_as_it_is_written(share: str, kept: int) -> None:
+    """In floats 0.07 * 100 is above 7."""
+    assert np.count_nonzero(through(f"sparse:{share}", np.arange(1, 101, dtype=np.float32))) == kept
+
+
+@settings(max_examples=200)
+@given(
+    arrays.arrays(np.float32, SHAPES, elements=st.floats(width=32, allow_nan=False)),
+    st.sampled_from(["affine:5", "affine:7:nearest", "affine:8:channel", "sparse:0.5+affine:2"]),
+)
+def test_what_is_encoded_can_be_decoded(values: NDArray[np.float32], text: str) -> None:
+    """Over all of float32: an encoder that takes the values writes what a decoder takes."""
+    codec = parse_codec(text)
+    try:
+        parts = codec.encode(values, words())
+    except ValueError:
+        assert np.abs(values).max() > 1e38
+        return
+    assert np.isfinite(codec.decode(parts, values.shape)).all()
 
 
 def test_values_far_apart_can_be_held() -> None:
@@ -110,10 +131,12 @@ def test_codecs_compose() -> None:
         ("dense:f16", [7e4]),
         ("dense:f32", [np.nan]),
         ("affine:4", [np.inf, 0]),
+        # The grid's last value would round to infinity.
+        ("affine:5", [np.finfo(np.float32).max, np.finfo(np.float32).min]),
     ],
 )
 def test_what_cannot_be_held_is_refused(text: str, values: list[float]) -> None:
-    with pytest.raises(ValueError, match=r"finite|beyond"):
+    with pytest.raises(ValueError, match=r"finite|beyond|apart"):
         through(text, np.array(values, np.float32))
 
 
@@ -128,6 +151,9 @@ def test_what_cannot_be_held_is_refused(text: str, values: list[float]) -> None:
             "dense:f32+affine:4",
             "sparse:nan",
         ),
+        # What float() would take.
+        *("sparse: 0.5", "sparse:0.5\n", "sparse:5e-1", "sparse:.5", "sparse:1.0", "sparse:0_0.5"),
+        *("sparse:0.\u0665", "sparse:0.0", "sparse:0.0000000001", "affine:\uff14"),
     ],
 )
 def test_unknown_codecs_are_refused(text: str) -> None:
@@ -135,6 +161,14 @@ def test_unknown_codecs_are_refused(text: str) -> None:
         parse_codec(text)
 
 
-@pytest.mark.parametrize("text", ["dense:f16", "affine:3:channel:nearest", "sparse:0.25+affine:4"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dense:f16",
+        "affine:3:channel:nearest",
+        "sparse:0.25+affine:4",
+        "sparse:0.123456789+dense:f32",
+    ],
+)
 def test_a_codecs_name_names_it(text: str) -> None:
     assert parse_codec(text).name == text

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pockettune.vectors import golden, hostile_bundles, hostile_tensors
-from pockettune.vectors.fuzz import fuzz
+from pockettune.vectors import golden, hostile_bundles, hostile_tensors, hostile_updates, updates
+from pockettune.vectors.fuzz import fuzz, fuzz_updates
 from pockettune.vectors.numbers import random_numbers
 
 __all__ = ["generate", "main"]
@@ -32,6 +32,11 @@ def generate(folder: Path) -> None:
         tensors = golden.describe_tensors(folder / name)
         index.append({"name": name, "kind": "safetensors", "tensors": tensors})
     _write_index(folder / "golden.json", index)
+    golden_updates = updates.updates()
+    files = {f"{name}.safetensors": case.data for name, case in golden_updates.items()}
+    _write_folder(folder / "updates", files)
+    described = [updates.describe(name, case) for name, case in golden_updates.items()]
+    _write_index(folder / "updates" / "expected.json", described)
 
     index = []
     for name, case in hostile_bundles.bundles().items():
@@ -44,6 +49,11 @@ def generate(folder: Path) -> None:
         file_name = f"safetensors/{name}.safetensors"
         _write_folder(folder / "hostile", {file_name: data})
         index.append({"name": file_name, "kind": "safetensors", "code": "safetensors_invalid"})
+    for name, update in hostile_updates.updates().items():
+        file_name = f"updates/{name}.safetensors"
+        _write_folder(folder / "hostile", {file_name: update.data})
+        entry = {"name": file_name, "kind": "update", "code": update.code}
+        index.append(entry | ({"expected": update.expected} if update.expected else {}))
     _write_index(folder / "hostile.json", index)
     (folder / "random.json").write_text(json.dumps(random_numbers()) + "\n")
 
@@ -53,6 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pockettune.vectors", description=__doc__)
     parser.add_argument("--out", type=Path, default=_VECTORS, help="folder that is replaced")
     parser.add_argument("--fuzz", type=int, metavar="N", help="run N mutations instead")
+    parser.add_argument("--only", choices=("bundles", "updates"), help="mutate these alone")
     parser.add_argument("--seed", type=int, default=0, help="seed of the mutations")
     options = parser.parse_args()
     if options.fuzz is None:
@@ -61,8 +72,12 @@ def main() -> None:
         generate(options.out)
         return
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as work:
-        outcomes = fuzz(options.fuzz, options.seed, Path(work))
+    outcomes: dict[str, int] = {}
+    if options.only != "updates":
+        with tempfile.TemporaryDirectory() as work:
+            outcomes |= fuzz(options.fuzz, options.seed, Path(work))
+    if options.only != "bundles":
+        outcomes |= fuzz_updates(options.fuzz, options.seed)
     print(json.dumps({"seconds": round(time.monotonic() - started), **outcomes}, indent=1))
 
 

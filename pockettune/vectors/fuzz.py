@@ -1,9 +1,9 @@
-"""A fuzzer for Python's readers: mutated manifests and tensor files, typed errors only.
+"""A fuzzer for Python's readers: mutated manifests, tensor files and updates, typed errors only.
 
 Mutations are of two kinds. Bytes are flipped, dropped, doubled and spliced, which finds parsers
 that give up untidily; members of the JSON are removed, moved and given other values, which gets
-past the parser to the rules. A manifest's id is made to fit again, for otherwise every case ends
-there.
+past the parser to the rules. A manifest's id is made to fit again, and an update's parts are laid
+out again, for otherwise every case ends there.
 """
 
 from __future__ import annotations
@@ -19,13 +19,23 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pockettune import tensor_file
 from pockettune.bundle import open_bundle
 from pockettune.errors import PocketTuneError
-from pockettune.vectors import golden
+from pockettune.update import read_update
+from pockettune.vectors import golden, updates
 
-__all__ = ["SLOWEST", "fuzz", "mutated_manifest", "mutated_tensors"]
+__all__ = [
+    "SLOWEST",
+    "fuzz",
+    "fuzz_updates",
+    "mutated_header",
+    "mutated_manifest",
+    "mutated_tensors",
+    "mutated_update",
+]
 
 Generator: TypeAlias = np.random.Generator
 
@@ -42,9 +52,13 @@ _ALLOWED = {
         "tensor_mismatch",
     },
     "tensors": {"safetensors_invalid"},
+    "update": {"safetensors_invalid", "update_invalid", "update_mismatch"},
 }
 _VALUES: list[Any] = [None, True, False, 0, 1, -1, 2**31, 2**53, 2**64, 10**30, 0.5, -0.0, 1e308]
 _VALUES += ["", "..", "a", "adapter", "float16", "cache.hidden", "\0", "\u00fc", [], {}, [[]]]
+# Those of an update, and what a shape or a codec may be close to.
+_VALUES += ["dense:f32", "affine:2", "sparse:0.5+affine:4", [2**31 - 1] * 3, [1] * 8, [0], [15]]
+_FLOATS = np.array([np.nan, np.inf, -np.inf, -1, 3e38, -3e38, 1e-45, -0.0, 0, 1], np.float32)
 _TOKENS = [b"{", b"}", b"[", b"]", b'"', b",", b":", b"\\", b"\\ud800", b"1e999", b"NaN", b"null"]
 _TOKENS += [b"-", b"0", b"\xff", b"\0", b"\xef\xbb\xbf", b"true", b" ", b"\n", b'"a":1,', b"[" * 40]
 
@@ -73,6 +87,17 @@ def fuzz(cases: int, seed: int, work: Path) -> dict[str, int]:
     return dict(sorted(outcomes.items()))
 
 
+def fuzz_updates(cases: int, seed: int) -> dict[str, int]:
+    """Runs this many mutated updates, as ``fuzz`` does; what is accepted has to be finite."""
+    random = np.random.default_rng(seed)
+    outcomes: collections.Counter[str] = collections.Counter()
+    for _ in range(cases):
+        expected = updates.ROUND if random.random() < 0.5 else None
+        read = functools.partial(_read_update, mutated_update(random), expected)
+        outcomes[_outcome("update", read)] += 1
+    return dict(sorted(outcomes.items()))
+
+
 def mutated_manifest(random: Generator) -> bytes:
     """A manifest with 1 to 3 mutations and a fitting id."""
     rest = _golden_rest()
@@ -85,6 +110,37 @@ def mutated_manifest(random: Generator) -> bytes:
         for _ in range(random.integers(1, 4)):
             rest = _mutated_bytes(rest, random)
     return golden.with_rest(rest)
+
+
+def mutated_update(random: Generator) -> bytes:
+    """An update with 1 to 3 mutations of its header, of its parts, or of any bytes."""
+    file = _golden_updates()[random.integers(len(_golden_updates()))]
+    kind = random.random()
+    if kind < 0.2:
+        for _ in range(random.integers(1, 4)):
+            file = _mutated_bytes(file, random)
+        return file
+    members, parts = updates.members_and_parts(file)
+    text = _dumped(members)
+    if kind < 0.5:
+        text = mutated_header(members, random)
+    elif kind < 0.6:
+        text = _mutated_bytes(text, random)
+    else:
+        for _ in range(random.integers(1, 4)):
+            _mutate_parts(parts, random)
+    try:
+        return updates.file_of(text.decode("utf-8"), parts)
+    except UnicodeDecodeError:
+        return updates.file_of(text.decode("latin-1"), parts)
+
+
+def mutated_header(members: dict[str, Any], random: Generator) -> bytes:
+    """An update's header with 1 to 3 mutated members."""
+    changed = copy.deepcopy(members)
+    for _ in range(random.integers(1, 4)):
+        _mutate_json(changed, random)
+    return _dumped(changed)
 
 
 def mutated_tensors(random: Generator) -> bytes:
@@ -114,6 +170,42 @@ def _golden_rest() -> bytes:
 @functools.cache
 def _golden_tensors() -> list[bytes]:
     return list(golden.tensor_files().values())
+
+
+@functools.cache
+def _golden_updates() -> list[bytes]:
+    return [case.data for case in updates.updates().values()]
+
+
+def _read_update(data: bytes, round_number: int | None) -> None:
+    for name, values in read_update(data, round=round_number).tensors.items():
+        if values.dtype != np.float32 or not np.isfinite(values).all():
+            raise RuntimeError(f"an accepted update holds {values.dtype} {name!a}")
+
+
+def _mutate_parts(parts: dict[str, NDArray[Any]], random: Generator) -> None:
+    """Changes bits or values of a part, its length, its name, or leaves it out."""
+    if not parts:
+        return
+    names = list(parts)
+    name = names[random.integers(len(names))]
+    part, flat = parts[name], parts[name].reshape(-1)
+    place = int(random.integers(flat.size))
+    match random.integers(7):
+        case 0:
+            del parts[name]
+        case 1:
+            parts[name] = flat[:place] if place else flat
+        case 2:
+            parts[name] = np.concatenate([flat, flat[: place + 1]])
+        case 3:
+            parts[names[random.integers(len(names))]] = part
+        case 4 if part.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                flat[place] = _FLOATS[random.integers(len(_FLOATS))].astype(part.dtype)
+        case _:
+            # Most often a valid file with other values.
+            flat.view(np.uint8)[random.integers(part.nbytes)] ^= 1 << random.integers(8)
 
 
 def _outcome(kind: str, read: Callable[[], object]) -> str:

@@ -10,7 +10,7 @@ import safetensors.numpy
 
 from pockettune import tensor_file
 from pockettune.errors import SafetensorsInvalid
-from pockettune.vectors.fuzz import fuzz, mutated_tensors
+from pockettune.vectors.fuzz import fuzz, fuzz_updates, mutated_tensors
 
 
 def test_mutated_files_give_typed_errors_only(tmp_path: Path) -> None:
@@ -20,6 +20,19 @@ def test_mutated_files_give_typed_errors_only(tmp_path: Path) -> None:
     assert outcomes["manifest accepted"] > 5
     assert outcomes["tensors accepted"] > 5
     assert outcomes["manifest bundle_manifest_invalid"] > 100
+
+
+def test_ten_thousand_mutated_updates_give_typed_errors_only() -> None:
+    outcomes = fuzz_updates(10_000, 7)
+    assert sum(outcomes.values()) == 10_000
+    assert outcomes["update accepted"] > 500
+    assert outcomes["update update_invalid"] > 1000
+    assert outcomes["update safetensors_invalid"] > 500
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_mutated_updates_give_typed_errors_only() -> None:
+    assert sum(fuzz_updates(100_000, 8).values()) == 100_000
 
 
 @pytest.mark.slow

@@ -16,13 +16,18 @@ import safetensors.numpy
 from pockettune import random, tensor_file
 from pockettune.bundle import open_bundle
 from pockettune.errors import PocketTuneError, error_types
+from pockettune.update import read_update
 from pockettune.vectors.__main__ import generate
 
 SPEC = Path(__file__).parents[2] / "spec"
 VECTORS = SPEC / "vectors"
 GOLDEN = json.loads((VECTORS / "golden.json").read_text())
 HOSTILE = json.loads((VECTORS / "hostile.json").read_text())
-READERS: dict[str, Any] = {"bundle": open_bundle, "safetensors": tensor_file.read}
+READERS: dict[str, Any] = {
+    "bundle": open_bundle,
+    "safetensors": tensor_file.read,
+    "update": read_update,
+}
 
 
 def snapshot(folder: Path) -> dict[str, bytes | str]:
@@ -60,9 +65,10 @@ def test_golden(entry: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("entry", HOSTILE, ids=lambda entry: entry["name"])
-def test_hostile(entry: dict[str, str]) -> None:
+def test_hostile(entry: dict[str, Any]) -> None:
+    expected = entry.get("expected", {})
     with pytest.raises(PocketTuneError) as caught:
-        READERS[entry["kind"]](VECTORS / "hostile" / entry["name"])
+        READERS[entry["kind"]](VECTORS / "hostile" / entry["name"], **expected)
     assert caught.value.code == entry["code"]
     assert str(caught.value).isprintable()
 
@@ -70,14 +76,15 @@ def test_hostile(entry: dict[str, str]) -> None:
 def test_every_hostile_file_is_in_the_index() -> None:
     found = {
         str(path.relative_to(VECTORS / "hostile"))
-        for kind in ("bundles", "safetensors")
+        for kind in ("bundles", "safetensors", "updates")
         for path in (VECTORS / "hostile" / kind).iterdir()
     }
     assert found == {entry["name"] for entry in HOSTILE}
 
 
 def test_every_code_of_a_reader_has_hostile_vectors() -> None:
-    codes = {code for code in error_types() if code.startswith(("bundle_", "safetensors_"))}
+    prefixes = ("bundle_", "safetensors_", "update_")
+    codes = {code for code in error_types() if code.startswith(prefixes)}
     assert {entry["code"] for entry in HOSTILE} == codes | {"tensor_mismatch"}
 
 
