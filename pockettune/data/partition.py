@@ -15,6 +15,7 @@ than one. Draws are counter-based (``spec/random.md``, streams 32 to 35): same s
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -164,13 +165,17 @@ def _quantity(examples: int, clients: int, alpha: float, seed: int) -> list[_Ind
 
 
 def _none_empty(owner: _Indices, clients: int) -> list[_Indices]:
-    """The shares by owner; an empty one is given the first example of the largest."""
+    """The shares by owner; an empty one is given the first example of the largest, of equal ones
+    the first client's."""
     order = np.argsort(owner, kind="stable")
     shares = np.split(order, np.searchsorted(owner[order], np.arange(1, clients)))
+    by_size = [(-len(share), client) for client, share in enumerate(shares)]
+    heapq.heapify(by_size)
     for client in range(clients):
         if len(shares[client]) == 0:
-            largest = max(range(clients), key=lambda other: len(shares[other]))
+            size, largest = by_size[0]
             shares[client], shares[largest] = shares[largest][:1], shares[largest][1:]
+            heapq.heapreplace(by_size, (size + 1, largest))
     return shares
 
 
