@@ -71,7 +71,9 @@ def partition(text: str, dataset: FederatedDataset, clients: int, seed: int) -> 
     train = dataset.train
     if clients < 1 or len(train) < clients:
         raise PartitionImpossible(text, clients, f"the set has {len(train)} examples")
-    labels = train.labels if train.labels.ndim == 1 else train.labels[:, 0]
+    labels = train.labels
+    if kind in ("dirichlet", "joint") and labels.ndim != 1:
+        raise PartitionImpossible(text, clients, "its examples have no one label each")
     degrees: list[float] | None = None
     match kind, values:
         case "natural", []:
@@ -100,11 +102,14 @@ def skew_of(
     shares: Sequence[_Indices],
     degrees: Sequence[float] | None = None,
 ) -> dict[str, float]:
-    """Figures of skew: ``label_skew``, the mean over clients, weighted by examples, of the total
+    """Figures of skew; ``labels`` is ``[n]``, or for text ``[n, T]``, where each counts:
+    ``label_skew``, the mean over clients, weighted by examples, of the total
     variation distance (0 to 1) between a client's labels and all labels; ``size_skew``, the Gini
     coefficient of the clients' sizes (0 to 1); ``rotation``, the mean size of an angle in degrees.
     """
-    counts = np.stack([np.bincount(labels[share], minlength=classes) for share in shares])
+    counts = np.stack(
+        [np.bincount(labels[share].reshape(-1), minlength=classes) for share in shares]
+    )
     sizes = counts.sum(axis=1)
     overall = counts.sum(axis=0) / sizes.sum()
     distances = 0.5 * np.abs(counts / np.maximum(sizes, 1)[:, None] - overall).sum(axis=1)
