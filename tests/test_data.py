@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import io
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from pockettune import data
+from pockettune.cli import main
 from pockettune.data.dataset import FederatedDataset, Split
 from pockettune.data.partition import partition, skew_of
 from pockettune.data.rotation import rotated
@@ -111,14 +116,118 @@ def test_fashion_mnist_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
         b"",
         b"\0\0\x08\x01\0\0\0\x05abc",
         b"\0\0\x0d\x01\0\0\0\x01abcd",
+        b"\0\0\x08\x03\0\0",
         idx(np.full(30, 10)),
         idx(np.zeros(29)),
+        idx(np.zeros(0)),
     ],
 )
 def test_damaged_files_are_told(tmp_path: Path, content: bytes) -> None:
     write_fashion(tmp_path, train_labels_idx1_ubyte=content)
     with pytest.raises(DataInvalid, match="get it again"):
         data.load("fashion-mnist", tmp_path)
+
+
+def test_damaged_packed_files_are_told(tmp_path: Path) -> None:
+    """Whichever byte is wrong: the header, the packed data, the check sum, the length."""
+    write_fashion(tmp_path)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    whole = gzip.compress(idx(np.arange(30 * 28 * 28).reshape(30, 28, 28) // 99 % 256))
+    path.write_bytes(whole)
+    expected = data.load("fashion-mnist", tmp_path).train.inputs
+    refused = 0
+    for place in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x55
+        path.write_bytes(bytes(damaged))
+        try:
+            found = data.load("fashion-mnist", tmp_path)
+        except DataInvalid:
+            refused += 1
+        else:  # its time stamp, say, is no part of the data
+            assert np.array_equal(found.train.inputs, expected)
+    assert refused > len(whole) / 3 * 0.9
+    path.write_bytes(whole[:-20])
+    with pytest.raises(DataInvalid, match="get it again"):
+        data.load("fashion-mnist", tmp_path)
+
+
+def test_pictures_of_one_color_are_refused(tmp_path: Path) -> None:
+    write_fashion(tmp_path)
+    images = gzip.compress(idx(np.zeros((30, 28, 28))))
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(images)
+    with pytest.raises(DataInvalid, match="all its pixels are the same"):
+        data.load("fashion-mnist", tmp_path)
+
+
+def test_another_set_of_the_same_size_is_refused(tmp_path: Path) -> None:
+    write_fashion(
+        tmp_path,
+        t10k_labels_idx1_ubyte=idx(np.zeros(10_000)),
+    )
+    images = gzip.compress(idx(np.zeros((10_000, 28, 28))), 1)
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(images)
+    with pytest.raises(DataInvalid, match="not what was published"):
+        data.load("fashion-mnist", tmp_path)
+
+
+def test_inputs_are_standardized_by_the_training_pictures(tmp_path: Path) -> None:
+    write_fashion(tmp_path)
+    found = data.load("fashion-mnist", tmp_path)
+    for side, split in (("train", found.train), ("t10k", found.test)):
+        packed = (tmp_path / f"{side}-images-idx3-ubyte.gz").read_bytes()
+        pixels = np.frombuffer(gzip.decompress(packed), np.uint8, offset=16).astype(np.float64)
+        if side == "train":
+            mean, deviation = pixels.mean(), pixels.std()
+        expected = ((pixels - mean) / deviation).reshape(-1, 1, 28, 28)
+        np.testing.assert_allclose(split.inputs, expected, atol=1e-5)
+
+
+def test_fashion_mnist_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's client, offline, on a cache that is laid out as it lays it out."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="NOT TESTED: pyarrow is not here")
+    import pyarrow
+    from huggingface_hub import constants
+
+    monkeypatch.delenv("POCKETTUNE_DATA", raising=False)
+    monkeypatch.setattr("pockettune.data.sets.fashion_mnist._DEBIAN", tmp_path / "none")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(DataNotFound, match="be online with pyarrow"):
+        data.load("fashion-mnist")
+
+    cache = tmp_path / "datasets--zalando-datasets--fashion_mnist"
+    files = cache / "snapshots" / ("0" * 40) / "fashion_mnist"
+    files.mkdir(parents=True)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("0" * 40)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write_fashion(folder)
+    expected = data.load("fashion-mnist", folder)
+    for side, split in (("train", expected.train), ("t10k", expected.test)):
+        packed = (folder / f"{side}-images-idx3-ubyte.gz").read_bytes()
+        pixels = np.frombuffer(gzip.decompress(packed), np.uint8, offset=16).reshape(-1, 28, 28)
+        rows = {
+            "image": [{"bytes": png(picture), "path": None} for picture in pixels],
+            "label": split.labels,
+        }
+        name = "train" if side == "train" else "test"
+        parquet.write_table(pyarrow.table(rows), files / f"{name}-00000-of-00001.parquet")
+    found = data.load("fashion-mnist")
+    for side in ("train", "test"):
+        assert np.array_equal(getattr(found, side).inputs, getattr(expected, side).inputs)
+        assert np.array_equal(getattr(found, side).labels, getattr(expected, side).labels)
+
+    (files / "test-00000-of-00001.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataInvalid, match="get it again"):
+        data.load("fashion-mnist")
+
+
+def png(picture: np.ndarray) -> bytes:
+    drawn = io.BytesIO()
+    Image.fromarray(picture).save(drawn, "png")
+    return drawn.getvalue()
 
 
 def test_sets_that_are_not_here_say_how_to_get_them(
@@ -153,10 +262,31 @@ def test_addresses_are_cut_into_lines_without_a_leak(tmp_path: Path) -> None:
     assert np.unique(found.train.users).tolist() == [0, 1]
 
 
+def test_characters_outside_ascii_and_any_white_space_are_spaces(tmp_path: Path) -> None:
+    text = "\u201ca\u2014b\u201d \n\n\t c" + "x" * 200
+    (tmp_path / "1790_george_washington_n.txt").write_text(text, encoding="utf-8")
+    line = data.load("state-of-the-union", tmp_path).train.inputs[0]
+    assert "".join(chr(32 + code) for code in line) == " a b  c" + "x" * 57
+
+
+def test_addresses_of_no_use_are_not_found(tmp_path: Path) -> None:
+    (tmp_path / "1790_george_washington_n.txt").write_text(" \n" * 500)
+    (tmp_path / "README.txt").write_text("a" * 500)
+    with pytest.raises(DataNotFound):
+        data.load("state-of-the-union", tmp_path)
+
+
+def test_a_whole_folder_of_other_addresses_is_refused(tmp_path: Path) -> None:
+    for year in range(1800, 1800 + 233):
+        (tmp_path / f"{year}_john_adams_n.txt").write_text("word " * 40)
+    with pytest.raises(DataInvalid, match="not what was published"):
+        data.load("state-of-the-union", tmp_path)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
-    st.sampled_from(["iid", "dirichlet:0.1", "dirichlet:5", "quantity:0.3", "rotation:30"]),
-    st.integers(1, 120),
+    st.sampled_from(["iid", "dirichlet:0.01", "dirichlet:5", "quantity:0.3", "joint:0.3:30"]),
+    st.integers(1, 600),
     st.integers(0, 2**64 - 1),
 )
 def test_every_example_has_one_client_and_every_client_one(
@@ -213,6 +343,22 @@ def test_skews_of_known_partitions() -> None:
     assert skew_of(labels, 2, [np.arange(4), np.array([], int)])["size_skew"] == 0.5
 
 
+def test_every_character_of_a_text_counts_as_a_label() -> None:
+    labels = np.array([[0, 1], [0, 1], [0, 0], [0, 0]])
+    skew = skew_of(labels, 2, [np.array([0, 1]), np.array([2, 3])])
+    assert skew == {"label_skew": 0.25, "size_skew": 0.0}
+
+
+def test_text_is_not_shared_out_by_label() -> None:
+    text = np.zeros((60, 4), np.int64)
+    split = Split(text, text, np.arange(60) % 6)
+    found = FederatedDataset("text", "next_token", split, split, 5, "", "", "author")
+    for kind in ("dirichlet:0.3", "joint:0.3:30"):
+        with pytest.raises(PartitionImpossible, match="no one label each"):
+            partition(kind, found, 5, 0)
+    assert len(partition("natural", found, 6, 0).shares) == 6
+
+
 def test_pictures_are_turned() -> None:
     images = made().train.inputs[:5]
     assert np.array_equal(rotated(images, 0.0), images)
@@ -248,3 +394,45 @@ def test_impossible_partitions_are_refused(
 ) -> None:
     with pytest.raises(error):
         partition(text, made(), clients, 0)
+
+
+def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main(["data", *arguments, "--json"]) == 0
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result
+
+
+def test_the_command_describes_natural_users(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plot = tmp_path / "plot.png"
+    result = command(capsys, "digits", "--partition", "natural", "--plot", str(plot))
+    assert (result["clients"], result["natural_users"]) == (14, 14)
+    assert result["train"] + result["test"] == 1797
+    assert result["skew"]["size_skew"] < 0.02
+    with Image.open(plot) as drawn:
+        colors = {color for _, color in drawn.convert("RGB").getcolors(1 << 24) or []}
+    tab10 = {(31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189)}
+    assert tab10 <= colors
+
+
+def test_the_command_draws_many_clients_and_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plots = [tmp_path / "many.png", tmp_path / "text.png"]
+    command(capsys, "digits", "--partition", "iid", "--clients", "300", "--plot", str(plots[0]))
+    (tmp_path / "1790_george_washington_n.txt").write_text("a word " * 100)
+    (tmp_path / "1797_john_adams_f.txt").write_text("another " * 100)
+    text = ("state-of-the-union", "--folder", str(tmp_path), "--partition", "natural")
+    assert command(capsys, *text, "--plot", str(plots[1]))["clients"] == 2
+    for plot in plots:
+        with Image.open(plot) as drawn:
+            assert drawn.size[0] > 800
+
+
+def test_the_command_refuses_other_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "digits", "--plot", str(tmp_path / "plot.pdf")]) == 55
+    assert "a name that ends in .png" in capsys.readouterr().err
+    assert not (tmp_path / "plot.pdf").exists()
