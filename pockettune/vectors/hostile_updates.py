@@ -233,10 +233,17 @@ def _bad_parts() -> dict[str, tuple[str, _Change]]:
     }
     for part in ("0.codes", "0.low", "0.scale", "2.codes", SIGNATURE):
         cases[f"part_missing_{part.strip('~')}"] = (_AFFINE, _part_missing(part))
+    cases["share_exceeded"] = ("sparse:0.25+dense:f32", _keep_everything)
     cases["tensor_fewer"] = (_DENSE, lambda members, _: members["tensors"].pop())
     cases["tensor_more"] = (_DENSE, lambda members, _: members["tensors"].append(_scalar()))
     cases["shape_transposed"] = (_DENSE, lambda m, _: m["tensors"][0].update(shape=[5, 3]))
     return cases
+
+
+def _keep_everything(_: dict[str, Any], parts: _Parts) -> None:
+    """Mask and values agree with one another, and not with the codec's share."""
+    parts["0.mask"] = np.array([0xFF, 0x7F], np.uint8)
+    parts["0.values"] = np.ones(15, np.float32)
 
 
 def _scalar() -> dict[str, Any]:
