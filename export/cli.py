@@ -62,8 +62,8 @@ examples:
   python -m export --model ./my-model --cut C --rank 8 --out out/mine
   python -m export --cut none --out out/full           plain LoRA of the whole net
   python -m export --out out/starter --json            the result as JSON, for scripts
-  python -m export --method quant_robust --model lenet --input-shape 1x28x28 --classes 10 --out out/lenet
-                                                       what a client of a fleet trains
+  python -m export --method quant_robust --model lenet --input-shape 1x28x28 --classes 10 \\
+      --out out/lenet                                  what a client of a fleet trains
 """
 
 

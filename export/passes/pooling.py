@@ -1,4 +1,4 @@
-"""Pooling without overlap, and rectifiers, with their gradients, in slices and elementwise operators.
+"""Pooling without overlap, and the gradient of rectifiers, in slices and elementwise operators.
 
 Channels last, a window's columns are folded first, then its rows: ``[.., 2, ..]`` is cut in its
 halves. Of equal values the gradient goes to the first in the order of rows, as in PyTorch.

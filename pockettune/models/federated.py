@@ -40,12 +40,15 @@ def federated_export(federation: Federation, bits: Sequence[int] = ()) -> Method
     model, local = federation.model, federation.local
     initial = torch.from_numpy(federation.initial())
     state = _state(federation, initial)
-    programs = [_train_step(federation, state, initial), _evaluate(federation, initial)]
-    programs += [_predict(federation, initial, width) for width in (FULL, *bits)]
-    widths = {program.name: width for program, width in zip(programs[2:], (FULL, *bits))}
+    predicting = {width: _predict(federation, initial, width) for width in (FULL, *bits)}
+    programs = (
+        _train_step(federation, state, initial),
+        _evaluate(federation, initial),
+        *predicting.values(),
+    )
     return MethodExport(
         task=CLASSIFICATION,
-        programs=tuple(programs),
+        programs=programs,
         tensors=state,
         caches={},
         preparation=(),
@@ -64,7 +67,8 @@ def federated_export(federation: Federation, bits: Sequence[int] = ()) -> Method
             "parameters": _PARAMETERS,
             "evaluate_program": "evaluate",
             "predict_programs": {
-                name: {"bits": width, "arithmetic": "float32"} for name, width in widths.items()
+                program.name: {"bits": width, "arithmetic": "float32"}
+                for width, program in predicting.items()
             },
         },
         facts={"local": asdict(local), "parameters": model.size},
@@ -163,7 +167,7 @@ def _reading(
 
 
 def _evaluate(federation: Federation, initial: Tensor) -> Program:
-    """Sums over the batch, weighted: cross-entropy in nats, right answers, and the weights."""
+    """Sums over the batch, weighted: cross-entropy in nats, and right answers."""
     model = federation.model
 
     def function(
