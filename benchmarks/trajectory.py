@@ -51,7 +51,7 @@ def eager_losses(
     bits: int, pixels: torch.Tensor, input_ids: torch.Tensor, steps: int
 ) -> list[float]:
     """Losses of the same programs as Python functions."""
-    request = Request("starter", METHOD, {"cut": "C", "steps": steps}, bits, Path("unused"))
+    request = Request("starter", METHOD, {"cut": "C", "steps": steps}, bits)
     parts = prepare(request, lambda *_: None).parts
     return Personalization(parts, pixels, input_ids).run(steps)
 

@@ -42,6 +42,9 @@ _KEPT = (
     aten.upsample_nearest2d.vec,
     aten.upsample_nearest2d_backward.default,
     aten.convolution_backward.default,
+    aten.threshold_backward.default,
+    aten.max_pool2d_with_indices_backward.default,
+    aten.avg_pool2d_backward.default,
 )
 
 
@@ -115,12 +118,22 @@ def _decompositions() -> dict[Any, Callable[..., Any]]:
     for operator in _KEPT:
         table.pop(operator, None)
     table[aten._safe_softmax.default] = _softmax
+    table[aten.logsumexp.default] = _log_sum_exp
     return table
 
 
 def _softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
     """``_safe_softmax`` differs only for rows that are masked as a whole, which no program has."""
     return torch.softmax(x, dim, dtype)
+
+
+def _log_sum_exp(x: Tensor, dim: Sequence[int], keepdim: bool = False) -> Tensor:
+    """``log sum exp x`` as ``sum p (x - log p)`` with ``p = softmax(x)``: as exact, and without the
+    maximum, which the delegate lacks. The offset is far below any p that counts."""
+    if len(dim) != 1:
+        raise NotImplementedError("logsumexp over several dimensions")
+    shares = torch.softmax(x, dim[0])
+    return (shares * (x - torch.log(shares + 1e-30))).sum(dim[0], keepdim)
 
 
 def _describe(module: GraphModule, inputs: Sequence[Tensor]) -> None:

@@ -33,6 +33,7 @@ from export.parity import (
     trains,
 )
 from pockettune.errors import ParityFailed
+from pockettune.method import TRAINED_ROLES
 
 if TYPE_CHECKING:
     from export.capture import Captured
@@ -213,8 +214,8 @@ def _rounding(
 
 
 def _views(tensors: Mapping[str, StateTensor], shape: tuple[int, ...]) -> Sequence[View]:
-    """The named tensors of the adapter, whose layout gradients and moments share."""
-    packs = (tensor for tensor in tensors.values() if tensor.role == "adapter")
+    """The named tensors of what is trained, whose layout gradients and moments share."""
+    packs = (tensor for tensor in tensors.values() if tensor.role in TRAINED_ROLES)
     return next((pack.views for pack in packs if pack.shape == shape), ())
 
 

@@ -16,7 +16,8 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -24,8 +25,9 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from export.explain import as_lines, explain
-from export.prepare import Request, prepare
-from export.progress import StepClock
+from export.federated import FederatedRequest, is_federated, prepare_federated
+from export.prepare import Prepared, Request, prepare
+from export.progress import Advance, StepClock
 from export.sizes import size
 from pockettune import method as methods
 from pockettune.errors import Bug, Interrupted, OutOfMemory, PocketTuneError, Usage
@@ -36,6 +38,15 @@ __all__ = ["build_parser", "main"]
 COMMAND = "python -m export"
 DEFAULT_METHOD = "hollowed_net"
 TARGETS = ("executorch",)
+LOCAL = (
+    "batch_size",
+    "epochs",
+    "momentum",
+    "learning_rate",
+    "weight_decay",
+    "max_gradient_norm",
+)
+"""The options of a client's training, by their names there."""
 SETTINGS = ("cut", "rank", "optimizer", "accumulation", "recompute", "steps", "seed")
 """The options that are settings of a method, by their names in its config."""
 
@@ -51,6 +62,8 @@ examples:
   python -m export --model ./my-model --cut C --rank 8 --out out/mine
   python -m export --cut none --out out/full           plain LoRA of the whole net
   python -m export --out out/starter --json            the result as JSON, for scripts
+  python -m export --method quant_robust --model lenet --input-shape 1x28x28 --classes 10 \\
+      --out out/lenet                                  what a client of a fleet trains
 """
 
 
@@ -110,6 +123,15 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="any other setting of the method, its value as JSON; may be given again",
     )
+    fleet = parser.add_argument_group("a model that a fleet trains (fedavg, quant_robust, ...)")
+    fleet.add_argument("--input-shape", metavar="6x100", help="shape of one input")
+    fleet.add_argument("--classes", type=int, help="number of classes")
+    fleet.add_argument("--batch-size", type=int, help="examples of a step (default: 32)")
+    fleet.add_argument("--epochs", type=int, help="passes over a client's data (default: 1)")
+    fleet.add_argument("--momentum", type=float, help="of sgd (default: 0)")
+    fleet.add_argument("--learning-rate", type=float, help="default of a client's rate")
+    fleet.add_argument("--weight-decay", type=float, help="default of a client's decay")
+    fleet.add_argument("--max-gradient-norm", type=float, help="clip gradients; 0 is no clipping")
     instead = parser.add_argument_group("instead of exporting")
     instead.add_argument("--list", action="store_true", help="print the methods, one a line")
     instead.add_argument(
@@ -161,20 +183,50 @@ def _run(arguments: Sequence[str]) -> int:
         return 0
     if options.out is None and not options.explain:
         raise Usage("The bundle's folder is missing: add --out DIR", COMMAND)
+    if is_federated(options.method):
+        return _run_federated(options)
     request = Request(
         model=options.model,
         method=options.method,
         settings=_settings(options),
         bits=options.bits,
-        out=options.out,
-        measure=options.measure,
     )
+    _make(options, partial(prepare, request))
+    return 0
+
+
+def _make(options: argparse.Namespace, prepared: Callable[[Advance], Prepared]) -> None:
     _quiet_libraries()
     clock = StepClock()
     if options.explain:
-        _explain(request, clock, as_json=options.json)
+        _explain(prepared, clock, as_json=options.json)
     else:
-        _export(request, clock, as_json=options.json)
+        _export(prepared, options, clock)
+
+
+def _run_federated(options: argparse.Namespace) -> int:
+    """Export what a client trains."""
+    settings = _settings(options)
+    local = {name: getattr(options, name) for name in LOCAL if getattr(options, name) is not None}
+    local |= {name: settings.pop(name) for name in ("optimizer", "steps") if name in settings}
+    if options.input_shape is None or options.classes is None:
+        raise Usage("Of a model that a fleet trains give --input-shape and --classes", COMMAND)
+    try:
+        shape = tuple(int(size) for size in options.input_shape.split("x"))
+    except ValueError as error:
+        raise Usage(
+            f"--input-shape {options.input_shape!r} is not like 1x28x28", COMMAND
+        ) from error
+    request = FederatedRequest(
+        model=options.model,
+        method=options.method,
+        input_shape=shape,
+        classes=options.classes,
+        seed=settings.pop("seed", 0),
+        settings=settings,
+        local=local,
+    )
+    _make(options, partial(prepare_federated, request))
     return 0
 
 
@@ -193,20 +245,22 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     return settings
 
 
-def _explain(request: Request, clock: StepClock, *, as_json: bool) -> None:
+def _explain(prepared: Callable[[Advance], Prepared], clock: StepClock, *, as_json: bool) -> None:
     with clock.step("prepare") as advance:
-        explanation = explain(prepare(request, advance))
+        explanation = explain(prepared(advance))
     print(_json(explanation) if as_json else "\n".join(as_lines(explanation)))
 
 
-def _export(request: Request, clock: StepClock, *, as_json: bool) -> None:
+def _export(
+    prepared: Callable[[Advance], Prepared], options: argparse.Namespace, clock: StepClock
+) -> None:
     # It imports torch: a mistake on the command line shall be told at once.
     from export.report import write_report
     from export.steps import export_bundle
 
-    exported = export_bundle(request, clock)
+    exported = export_bundle(prepared, options.out, clock, measured=options.measure)
     report = write_report(exported)
-    if as_json:
+    if options.json:
         print(_json({**exported.to_json(), "report": str(report)}))
         return
     packed = exported.packed

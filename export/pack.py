@@ -32,7 +32,8 @@ __all__ = ["Packed", "build_manifest", "initial_state", "pack", "rounded_up"]
 
 PROGRAM_FILE = "programs.pte"
 STATE_FILE = "state.safetensors"
-TOOLS = ("torch", "executorch", "diffusers", "transformers")
+TOOLS = ("torch", "executorch")
+PICTURE_TOOLS = ("diffusers", "transformers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def build_manifest(
     """The manifest without what the writer fills in: ``files``, ``bundle_id``, ``signature``."""
     parts = prepared.parts
     stored = initial_state(parts.tensors) if has_state else {}
+    tools = TOOLS + (PICTURE_TOOLS if parts.generation else ())
     return {
         "format": 1,
         "name": f"{prepared.model}, {prepared.method}, {prepared.bits} bits",
@@ -100,7 +102,7 @@ def build_manifest(
         "method": {"name": prepared.method, "config": dict(prepared.settings)},
         "tools": {
             "pockettune": pockettune.__version__,
-            **{name: version(name).partition("+")[0] for name in TOOLS},
+            **{name: version(name).partition("+")[0] for name in tools},
         },
         "precision": {"frozen_bits": prepared.bits, "state": "float32", "wire": "float32"},
         "tensors": {
@@ -124,15 +126,17 @@ def build_manifest(
 
 
 def _members(parts: MethodExport) -> dict[str, Any]:
-    """The manifest's members that a method writes as they stand."""
-    return {
-        "preparation": list(parts.preparation),
-        "training": dict(parts.training),
-        "generation": dict(parts.generation),
-        "text": dict(parts.text),
-        "image": dict(parts.image),
-        "adapter": dict(parts.adapter),
+    """The manifest's members that a method writes as they stand; those that its task does not have
+    are left out."""
+    members = {"preparation": list(parts.preparation), "training": dict(parts.training)}
+    of_tasks = {
+        "generation": parts.generation,
+        "text": parts.text,
+        "image": parts.image,
+        "adapter": parts.adapter,
+        "classification": parts.classification,
     }
+    return members | {name: dict(value) for name, value in of_tasks.items() if value}
 
 
 def _tensor(tensor: StateTensor, file: str | None) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pockettune.method import TRAINED_ROLES
+
 if TYPE_CHECKING:
     from pockettune.method import StateTensor, View
     from pockettune.program import Program, TensorSpec
@@ -105,7 +107,7 @@ def first_gradient_inputs(
 
     def value(spec: TensorSpec, given: Tensor) -> Tensor:
         kind, _, name = spec.binding.partition(".")
-        if kind == "state" and tensors[name].role != "adapter":
+        if kind == "state" and tensors[name].role not in TRAINED_ROLES:
             return torch.zeros_like(given)
         if spec.binding == "hyper.max_gradient_norm":
             return torch.full_like(given, 1e30)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from export.progress import Advance
@@ -26,15 +25,13 @@ class Request:
     """What a person asks for.
 
     ``model`` is "starter", a folder or a hub name; ``settings`` are those of the method's config
-    that shall not have their default value; ``bits`` is 8 or 32; ``out`` is the bundle's folder.
+    that shall not have their default value; ``bits`` is 8 or 32.
     """
 
     model: str
     method: str
     settings: Mapping[str, Any]
     bits: int
-    out: Path
-    measure: bool = False
 
 
 @dataclass(frozen=True, slots=True)

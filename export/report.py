@@ -14,6 +14,7 @@ from export.drawing import draw_errors, draw_net
 from export.markup import bars, legend, section, table, text
 from export.sizes import size, tensor_bytes
 from pockettune.files import write_atomically
+from pockettune.method import TRAINED_ROLES
 
 if TYPE_CHECKING:
     from export.lower import LoweredProgram
@@ -95,8 +96,8 @@ def _tiles(data: ReportData) -> Iterable[tuple[str, str]]:
     portable = sum(item.count for program in data.programs.values() for item in program.portable)
     yield size(data.bundle_bytes), "bundle, all files"
     yield size(budget[training]["arena_bytes"]), "working memory of a training step"
-    adapter = manifest["tensors"][manifest["adapter"]["tensors"]]
-    yield f"{sum(adapter['shape']):,}", "trained numbers"
+    trained = (t for t in manifest["tensors"].values() if t["role"] in TRAINED_ROLES)
+    yield f"{sum(sum(tensor['shape']) for tensor in trained):,}", "trained numbers"
     yield f"{portable:,}", f"of {nodes:,} operators outside the fast kernels"
     worst = manifest["parity"][training].get("max_relative_error")
     if worst is not None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.measure import measure
 from export.pack import Packed, pack
-from export.prepare import Prepared, Request, prepare
-from export.progress import StepClock
+from export.prepare import Prepared
+from export.progress import Advance, StepClock
 from pockettune.errors import IoFailed
 from pockettune.runner import find_runner
 
@@ -76,24 +76,26 @@ def claim_folder(out: Path) -> None:
         raise IoFailed("write", out.parent, "permission denied")
 
 
-def export_bundle(request: Request, clock: StepClock) -> Exported:
-    """Prepare, capture, lower, check, pack.
+def export_bundle(
+    prepare: Callable[[Advance], Prepared], out: Path, clock: StepClock, *, measured: bool = False
+) -> Exported:
+    """Prepare, capture, lower, check, pack into ``out``.
 
-    The program file is made in a folder beside ``request.out`` that goes away in the end, whatever
+    The program file is made in a folder beside ``out`` that goes away in the end, whatever
     happens: a bundle appears under its name only when it is complete and has passed the check.
     """
-    claim_folder(request.out)
-    if request.measure:
+    claim_folder(out)
+    if measured:
         find_runner()
     with clock.step("prepare") as advance:
-        prepared = prepare(request, advance)
+        prepared = prepare(advance)
 
     # They import torch and executorch: "--help" shall not wait for them.
     from export.capture import FrozenWeights, capture
     from export.check import check
     from export.lower import lower
 
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=request.out.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
         path = Path(folder) / "programs.pte"
         with clock.step("capture") as advance:
             store = FrozenWeights()
@@ -107,9 +109,9 @@ def export_bundle(request: Request, clock: StepClock) -> Exported:
         with clock.step("check") as advance:
             parity = check(path, captured, prepared.parts, on_progress=advance)
         with clock.step("pack"):
-            packed = pack(prepared, captured, lowered, parity, request.out)
-        if request.measure:
+            packed = pack(prepared, captured, lowered, parity, out)
+        if measured:
             with clock.step("measure") as advance:
                 figures = measure(packed.folder, list(lowered.programs), advance)
-                packed = pack(prepared, captured, lowered, parity, request.out, measured=figures)
+                packed = pack(prepared, captured, lowered, parity, out, measured=figures)
     return Exported(prepared, lowered, parity, packed, dict(clock.seconds))

@@ -74,6 +74,18 @@ def reference_faults(manifest: Mapping[str, Any]) -> Iterator[Fault]:
         tensor = manifest["tensors"].get(name, {})
         if tensor.get("dtype") != "float32" or not tensor.get("views"):
             yield "adapter.tensors", f"{_label(name)} is not a float32 tensor with views"
+    if "classification" in manifest:
+        yield from _classification_faults(manifest)
+
+
+def _classification_faults(manifest: Mapping[str, Any]) -> Iterator[Fault]:
+    member = manifest["classification"]
+    tensor = manifest["tensors"].get(member["parameters"], {})
+    if tensor.get("dtype") != "float32" or not tensor.get("views"):
+        name = _label(member["parameters"])
+        yield "classification.parameters", f"{name} is not a float32 tensor with views"
+    for name in (member["evaluate_program"], *member["predict_programs"]):
+        yield from _missing("classification", name, "programs", manifest)
 
 
 def _tensor_faults(manifest: Mapping[str, Any]) -> Iterator[Fault]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PLAIN",
     "STAGES",
+    "TRAINED_ROLES",
     "Cache",
     "Composition",
     "Method",
@@ -48,6 +49,10 @@ _Config = TypeVar("_Config")
 
 PLAIN = "fedavg"
 """The name of no method: every stage is that of federated averaging."""
+
+
+TRAINED_ROLES = ("adapter", "model")
+"""Roles of the tensors that training is for: what is added to a model, or the whole of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,7 @@ class Cache:
 @dataclass(frozen=True, slots=True)
 class MethodExport:
     """All that a bundle needs to know from a method; fields as in ``spec/bundle.md``, section 3.
+    Those that a task does not have are empty.
 
     ``files`` are further files of the bundle by name; ``facts`` are for people: the report and
     ``--explain``.
@@ -96,10 +102,11 @@ class MethodExport:
     caches: Mapping[str, Cache]
     preparation: tuple[str, ...]
     training: Mapping[str, Any]
-    generation: Mapping[str, Any]
-    text: Mapping[str, Any]
-    image: Mapping[str, Any]
-    adapter: Mapping[str, Any]
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    text: Mapping[str, Any] = field(default_factory=dict)
+    image: Mapping[str, Any] = field(default_factory=dict)
+    adapter: Mapping[str, Any] = field(default_factory=dict)
+    classification: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 

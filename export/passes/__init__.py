@@ -21,9 +21,11 @@ from export.passes.elementwise import (
 from export.passes.finishing import drop_unused_constants, own_outputs
 from export.passes.folding import fold_constants, fold_fills, merge_constants
 from export.passes.norms import expand_norms
+from export.passes.pooling import expand_pooling
 from export.passes.products import expand_products, read_transposed
 from export.passes.reductions import expand_reductions
 from export.passes.resampling import expand_upsampling
+from export.passes.trained import expand_trained_convolutions, move_permutes
 from export.passes.views import (
     canonicalize_views,
     drop_copies,
@@ -76,9 +78,15 @@ def run_passes(module: GraphModule, weights: FrozenWeights) -> Mapping[str, int]
 
     record("drop_copies", drop_copies(editor))
     record("merge_constants", merge_constants(editor))
+    # Layers whose weights are state, or computed from it, and what lies between them.
+    trained = expand_trained_convolutions(editor)
+    record("expand_trained_convolutions", trained)
+    record("expand_pooling", expand_pooling(editor))
     for weight_pass in WEIGHT_PASSES:
         record(weight_pass.__name__, weight_pass(editor, weights))
     for graph_pass in PASSES:
+        if graph_pass is merge_views and trained:
+            record("move_permutes", move_permutes(editor))
         record(graph_pass.__name__, graph_pass(editor))
     editor.graph.lint()
     module.recompile()

@@ -102,6 +102,7 @@ def expand_elementwise(editor: Editor) -> int:
         {
             aten.pow.Tensor_Scalar: power,
             aten.reciprocal.default: reciprocal,
+            aten.reciprocal_.default: reciprocal,
             aten.expand.default: expand,
             aten.slice_scatter.default: slice_scatter,
         },

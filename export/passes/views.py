@@ -80,6 +80,7 @@ def canonicalize_views(editor: Editor) -> int:
             aten.squeeze.dim,
             aten.squeeze.dims,
             aten.unsqueeze.default,
+            aten.unsqueeze_.default,
         ),
         reshape,
     )

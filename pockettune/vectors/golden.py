@@ -17,6 +17,7 @@ import numpy as np
 from pockettune import random, strict_json, tensor_file
 from pockettune.bundle import encode_manifest
 from pockettune.tensor_file import read_header
+from pockettune.vectors import classification
 
 __all__ = ["FILES", "bundles", "describe_tensors", "manifest", "tensor_files", "with_rest"]
 
@@ -194,6 +195,10 @@ def bundles() -> dict[str, dict[str, bytes]]:
         },
         # Unknown members, the greatest depth, letters beyond ASCII, an engine of the future.
         "bundle_tolerant": {"manifest.json": encode_manifest(tolerant), **FILES},
+        "bundle_classification": {
+            "manifest.json": encode_manifest(classification.manifest()),
+            **classification.FILES,
+        },
     }
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pockettune import tensor_file
 from pockettune.bundle import encode_manifest
 from pockettune.random import normal
+from pockettune.vectors import classification
 from pockettune.vectors.golden import FILES, manifest, with_rest
 from pockettune.vectors.manifest_edits import INVALID, edited
 
@@ -39,6 +40,13 @@ def bundles() -> dict[str, Case]:
     for name, (member, value) in INVALID.items():
         text = encode_manifest(edited(manifest(), member, value))
         cases[name] = Case("bundle_manifest_invalid", {"manifest.json": text})
+    for name, (member, value) in classification.INVALID.items():
+        text = encode_manifest(edited(classification.manifest(), member, value))
+        cases[name] = Case("bundle_manifest_invalid", {"manifest.json": text})
+    without = classification.manifest()
+    del without["classification"]
+    text = encode_manifest(without)
+    cases["classification_missing"] = Case("bundle_manifest_invalid", {"manifest.json": text})
     for version in (0, 2, 2**40):
         text = encode_manifest({**manifest(), "format": version})
         cases[f"format_{version}"] = Case("bundle_format_unsupported", {"manifest.json": text})

@@ -120,7 +120,7 @@ _EDITS: dict[str, tuple[_Member, Any]] = {
     "input_cache_dtype": ((*_STEP, "inputs", 2, "dtype"), "float16"),
     "input_prompt": (("programs", "denoise", "inputs", 1, "prompt"), "another"),
     "input_stream_negative": ((*_NOISE, "stream"), -1),
-    "input_index": ((*_NOISE, "index"), "step"),
+    "input_index": ((*_NOISE, "index"), "epoch"),
     "integers_empty": ((*_TIMESTEP, "high"), 0),
     "integers_reversed": ((*_TIMESTEP, "low"), 1001),
     "integers_too_many": ((*_TIMESTEP, "high"), 2**32 + 1),

@@ -31,7 +31,8 @@ struct Binding {
 std::optional<Binding> parse_binding(std::string_view text);
 
 /// What an item of a program's work is counted by.
-enum class Scope { prompt, photo, sample, picture };
+/// A cache has one of the first four.
+enum class Scope { prompt, photo, sample, picture, step, round, client };
 std::optional<Scope> parse_scope(std::string_view text);
 std::string_view name_of(Scope scope);
 

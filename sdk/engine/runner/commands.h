@@ -7,6 +7,8 @@ namespace pockettune {
 void verify(std::span<char*> words);
 void personalize(std::span<char*> words);
 void generate(std::span<char*> words);
+void train(std::span<char*> words);
+void evaluate(std::span<char*> words);
 void bench(std::span<char*> words);
 void run_program(std::span<char*> words);
 

@@ -26,6 +26,12 @@ uint64_t Item::index(Scope scope) const {
       return sample;
     case Scope::picture:
       return picture;
+    case Scope::step:
+      return (((round << 24) + client) << 20) + step;
+    case Scope::round:
+      return round;
+    case Scope::client:
+      return client;
   }
   throw std::logic_error("a scope without an index");
 }
@@ -56,7 +62,12 @@ std::vector<Executor::Slot> Executor::make_slots(const Bundle& bundle,
 void Executor::fill_batch(Slot& slot, const Item& item) {
   const Argument& argument = *slot.argument;
   const std::string& name = argument.binding.name;
-  if (name == "input_ids" && argument.dtype == DType::int64) {
+  const auto given = feed_.batch.tensors.find(name);
+  if (given != feed_.batch.tensors.end()) {
+    if (given->second.size() != slot.value.size())
+      no_source(program_, argument, "it takes a batch of another size");
+    std::memcpy(slot.value.bytes().data(), given->second.bytes().data(), slot.value.size());
+  } else if (name == "input_ids" && argument.dtype == DType::int64) {
     const std::vector<int64_t>& ids = feed_.batch.prompts.at(item.prompt);
     if (ids.size() * sizeof(int64_t) != slot.value.size())
       no_source(program_, argument, "it takes prompts of another length");
@@ -164,6 +175,17 @@ const Executor::Slot& Executor::output_of(BindingKind kind) const {
 }
 
 float Executor::loss() const { return output_of(BindingKind::loss).value.as<float>()[0]; }
+
+float Executor::metric(std::string_view name) const {
+  for (const Slot& slot : outputs_) {
+    const Binding& binding = slot.argument->binding;
+    if (binding.kind == BindingKind::metric && binding.name == name)
+      return slot.value.as<float>()[0];
+  }
+  throw Failure(code::bundle_manifest_invalid, "program '" + program_.name + "' lacks metric." +
+                                                   std::string(name) +
+                                                   ": export the bundle again");
+}
 
 std::span<const float> Executor::output() const {
   const Slot& slot = output_of(BindingKind::output);

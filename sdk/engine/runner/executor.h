@@ -15,6 +15,9 @@ struct Item {
   uint64_t photo = 0;
   uint64_t sample = 0;
   uint64_t picture = 0;
+  uint64_t step = 0;    // of a client in a round
+  uint64_t round = 0;   // below 2^20
+  uint64_t client = 0;  // below 2^24
   float weight = 1;
   Timestep timestep{0, 0};
 
@@ -23,8 +26,10 @@ struct Item {
 
 /// The app's data: tokenized prompts, and photos that are read when they are needed.
 struct Batch {
-  std::vector<std::vector<int64_t>> prompts;
+  std::vector<std::vector<int64_t>> prompts = {};
   const SafetensorsFile* photos = nullptr;  // with a float32 tensor "pixels" [n, 3, H, W]
+  // Tensors that the caller fills before a run, by the names of their bindings.
+  Named<Buffer> tensors = {};
 };
 
 /// What inputs are fed from.
@@ -43,6 +48,8 @@ class Executor {
   void run(const Item& item);
   /// The loss of the last run; raises bundle_manifest_invalid when the program has none.
   float loss() const;
+  /// A metric of the last run, likewise.
+  float metric(std::string_view name) const;
   /// The first output.* of the last run, likewise; it must be float32.
   std::span<const float> output() const;
 

@@ -48,11 +48,14 @@ uint64_t check_photos(const SafetensorsFile& file, int64_t height, int64_t width
   return static_cast<uint64_t>(shape[0]);
 }
 
-void require_text_to_image(const Manifest& manifest) {
-  if (manifest.task != "text_to_image") {
+void require_task(const Manifest& manifest, std::string_view task) {
+  if (manifest.task != task) {
     throw Failure(code::config_invalid, "the bundle's task is '" + manifest.task +
-                                            "': this command takes text_to_image bundles");
+                                            "': this command takes " + std::string(task) +
+                                            " bundles");
   }
 }
+
+void require_text_to_image(const Manifest& manifest) { require_task(manifest, "text_to_image"); }
 
 }  // namespace pockettune

@@ -14,6 +14,8 @@ std::vector<std::vector<int64_t>> read_prompts(const SafetensorsFile& file, std:
 /// Raises tensor_mismatch.
 uint64_t check_photos(const SafetensorsFile& file, int64_t height, int64_t width);
 
+/// Refuses a bundle of another task than `task`: config_invalid.
+void require_task(const Manifest& manifest, std::string_view task);
 /// Refuses a bundle of another task than text_to_image: config_invalid.
 void require_text_to_image(const Manifest& manifest);
 

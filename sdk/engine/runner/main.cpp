@@ -19,6 +19,9 @@ constexpr const char* help = R"(pockettune-run: train and use a bundle without P
   personalize --bundle DIR --inputs FILE --out DIR [--steps N] [--samples M] [--seed S] [--threads T]
               [--learning-rate X] [--checkpoint-every K] [--prior-weight W --class-pictures P]
   generate    --bundle DIR --inputs FILE --out DIR [--adapter FILE] [--steps N] [--guidance G] [--seed S] [--threads T]
+  train       --bundle DIR --inputs FILE --out DIR [--epochs E | --steps N] [--seed S] [--round R] [--client C]
+              [--learning-rate X] [--state FILE] [--threads T] [--checkpoint-every K]
+  evaluate    --bundle DIR --inputs FILE [--state FILE] [--program NAME] [--threads T]
   bench       --bundle DIR --program NAME [--repeats N] [--warmup N] [--seed S] [--threads T]
   run         --bundle DIR --program NAME --inputs FILE --out FILE [--threads T]
   --version
@@ -33,6 +36,8 @@ struct Command {
 constexpr Command commands[] = {{"verify", pockettune::verify},
                                 {"personalize", pockettune::personalize},
                                 {"generate", pockettune::generate},
+                                {"train", pockettune::train},
+                                {"evaluate", pockettune::evaluate},
                                 {"bench", pockettune::bench},
                                 {"run", pockettune::run_program}};
 
@@ -86,7 +91,7 @@ void dispatch(std::span<char*> words) {
   }
   throw pockettune::Failure(
       pockettune::code::usage,
-      "'" + name + "' is no command: use verify, personalize, generate, bench or run");
+      "'" + name + "' is no command: use verify, personalize, generate, train, evaluate, bench or run");
 }
 
 }  // namespace

@@ -62,7 +62,7 @@ std::vector<View> parse_views(const Reader& reader, const StateTensor& tensor) {
 StateTensor parse_tensor(const Reader& reader) {
   StateTensor tensor{reader["dtype"].dtype(),
                      reader["shape"].shape(),
-                     reader["role"].one_of({"adapter", "moment", "accumulator", "counter"}),
+                     reader["role"].one_of({"adapter", "model", "moment", "accumulator", "counter"}),
                      {},
                      {}};
   if (!reader["file"].is_null()) tensor.file = reader["file"].text();
@@ -75,7 +75,7 @@ Cache parse_cache(const Reader& reader) {
   Cache cache{reader["dtype"].dtype(),
               reader["shape"].shape(),
               reader["stored"].dtype(),
-              reader["scope"].scope(),
+              reader["scope"].cache_scope(),
               {}};
   check_bytes(reader, cache.shape, cache.dtype);
   const bool halved = cache.dtype == DType::float32 && cache.stored == DType::float16;
@@ -173,6 +173,26 @@ void parse_picture_members(const Reader& root, Manifest& manifest) {
   }
 }
 
+/// What a client of a fleet needs. A manifest of another task may lack it.
+void parse_classification(const Reader& root, Manifest& manifest) {
+  if (manifest.task != "classification" && !root.has("classification")) return;
+  const Reader reader = root["classification"];
+  Classification found;
+  found.input_shape = reader["input_shape"].shape();
+  found.classes = reader["classes"].positive();
+  found.batch_size = reader["batch_size"].positive();
+  found.epochs = reader["epochs"].positive();
+  found.parameters = reader["parameters"].text();
+  found.evaluate_program = reader["evaluate_program"].text();
+  reader["predict_programs"].each_member([&](const std::string& name, const Reader& value) {
+    const int64_t bits = value["bits"].whole(2, 32);
+    if (bits > 8 && bits != 32) value["bits"].fail("is not 2 to 8 or 32");
+    value["arithmetic"].one_of({"float32"});
+    found.predict_programs.push_back(name);
+  });
+  manifest.classification = std::move(found);
+}
+
 void parse_budget(const Reader& reader, Manifest& manifest) {
   reader["programs"].each_member([&](const std::string& name, const Reader& value) {
     manifest.budgeted.push_back(name);
@@ -238,6 +258,7 @@ Manifest parse_manifest(std::string_view bytes) {
       [&](const Reader& value) { manifest.preparation.push_back(value.text()); });
   manifest.training = parse_training(root["training"]);
   parse_picture_members(root, manifest);
+  parse_classification(root, manifest);
   parse_budget(root["budget"], manifest);
   root["parity"].each_member(
       [](const std::string&, const Reader& value) { value["tolerance"].members(); });

@@ -76,6 +76,16 @@ struct Generation {
   Numbers hyper;
 };
 
+struct Classification {
+  Shape input_shape;  // without the batch
+  int64_t classes;
+  int64_t batch_size;
+  int64_t epochs;
+  std::string parameters;  // name of the state tensor
+  std::string evaluate_program;
+  std::vector<std::string> predict_programs;
+};
+
 struct Manifest {
   std::string bundle_id;
   std::string name;
@@ -89,6 +99,7 @@ struct Manifest {
   Training training;
   // What pictures need; empty in a bundle of another task.
   std::optional<Generation> generation;
+  std::optional<Classification> classification;  // what a client of a fleet needs
   std::vector<std::string> tokenizer_files;
   std::vector<int64_t> unconditional_ids;
   int64_t max_length = 0;

@@ -76,8 +76,14 @@ Shape Reader::shape() const {
 
 Scope Reader::scope() const {
   const std::optional<Scope> scope = parse_scope(text());
-  if (!scope) fail("is '" + text() + "', not one of prompt photo sample picture");
+  if (!scope) fail("is '" + text() + "', not one of prompt photo sample picture step round client");
   return *scope;
+}
+
+Scope Reader::cache_scope() const {
+  const Scope found = scope();
+  if (found > Scope::picture) fail("is '" + text() + "', which no cache is counted by");
+  return found;
 }
 
 std::map<std::string, double> Reader::numbers() const {

@@ -38,6 +38,8 @@ class Reader {
   DType dtype() const;
   Shape shape() const;
   Scope scope() const;
+  /// A scope that a cache may have.
+  Scope cache_scope() const;
   std::map<std::string, double> numbers() const;
   const Json::Object& members() const;
 

@@ -101,6 +101,20 @@ void check_picture_members(const Manifest& manifest) {
   }
 }
 
+void check_classification(const Manifest& manifest) {
+  if (!manifest.classification) return;
+  const Classification& member = *manifest.classification;
+  const auto found = manifest.tensors.find(member.parameters);
+  if (found == manifest.tensors.end() || found->second.views.empty() ||
+      found->second.dtype != DType::float32) {
+    invalid_manifest("classification.parameters names no float32 pack with views: '" +
+                     member.parameters + "'");
+  }
+  check_program(manifest, member.evaluate_program, "classification.evaluate_program");
+  for (const std::string& program : member.predict_programs)
+    check_program(manifest, program, "classification.predict_programs");
+}
+
 }  // namespace
 
 bool is_bundle_path(std::string_view name) {
@@ -150,6 +164,7 @@ void check_references(const Manifest& manifest) {
     check_program(manifest, program, "budget.programs");
   check_program(manifest, manifest.training.program, "training.program");
   check_picture_members(manifest);
+  check_classification(manifest);
 }
 
 }  // namespace pockettune

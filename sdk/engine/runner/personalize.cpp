@@ -1,10 +1,4 @@
 // pockettune-run personalize: prepare, train, write the adapter; stop anywhere and go on.
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
-#include <cmath>
-
 #include "arguments.h"
 #include "checkpoint.h"
 #include "clock.h"
@@ -14,6 +8,7 @@
 #include "personalization.h"
 #include "progress.h"
 #include "stop.h"
+#include "training.h"
 
 namespace pockettune {
 namespace {
@@ -52,37 +47,6 @@ PersonalizationSettings read_settings(const Arguments& arguments, const Manifest
   return settings;
 }
 
-/// One run at a time in a folder; the lock goes with the process, however it ends.
-class FolderLock {
- public:
-  explicit FolderLock(const Path& folder)
-      : descriptor_(open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
-    if (descriptor_ < 0) throw file_failure("cannot create", folder / "lock");
-    // A file system without locks (another errno) has to do without.
-    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-      close(descriptor_);
-      throw Failure(code::io_failed, "another run uses '" + folder.string() +
-                                         "': wait for it, or use another --out folder");
-    }
-  }
-  ~FolderLock() { close(descriptor_); }
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
- private:
-  int descriptor_;
-};
-
-/// What a killed run left half-written: in the work folder, which is ours alone, anything; in the
-/// folder of the results, which may hold other people's files, our own names.
-void remove_temporary_files(const Path& out, const Path& work) {
-  for (const std::string_view name : {adapter_name, result_name})
-    remove_file(out / (std::string(name) + std::string(temporary_ending)));
-  for (const auto& entry : std::filesystem::directory_iterator(work)) {
-    if (entry.path().string().ends_with(temporary_ending)) remove_file(entry.path());
-  }
-}
-
 Metadata cache_identity(const Bundle& bundle, const PersonalizationSettings& settings,
                         const std::string& inputs_sha256) {
   return {{"bundle_id", bundle.manifest().bundle_id},
@@ -97,65 +61,6 @@ Metadata state_identity(Metadata identity, const PersonalizationSettings& settin
   identity["prior_weight"] = Json(settings.prior_weight).dump();
   for (const auto& [name, value] : settings.hyper) identity[name] = Json(value).dump();
   return identity;
-}
-
-/// Trains from `first` to the end; gives the seconds of every step. Raises interrupted and
-/// loss_not_finite.
-std::vector<double> train(Executor& step_program, const PersonalizationSettings& settings,
-                          uint64_t photos, const Checkpoints& checkpoints, const State& state,
-                          std::vector<float>& losses, int64_t first) {
-  std::vector<double> seconds;
-  for (int64_t step = first; step < settings.steps; step++) {
-    const Stopwatch watch;
-    const auto sample = static_cast<uint64_t>(step % settings.samples);
-    step_program.run(training_item(sample, photos, settings));
-    const float loss = step_program.loss();
-    seconds.push_back(watch.seconds());
-    if (!std::isfinite(loss)) {
-      throw Failure(code::loss_not_finite,
-                    "the loss of step " + std::to_string(step + 1) +
-                        " is not finite: use a smaller --learning-rate and another --out folder");
-    }
-    losses[static_cast<size_t>(step)] = loss;
-    const int64_t done = step + 1;
-    emit({{"event", "step"},
-          {"step", done},
-          {"of", settings.steps},
-          {"loss", loss},
-          {"seconds", seconds.back()}});
-    const bool stop = stop_requested();
-    if (stop || done % settings.checkpoint_every == 0 || done == settings.steps) {
-      checkpoints.save(state, losses, done);
-      emit({{"event", "checkpoint"}, {"step", done}});
-    }
-    if (stop && done < settings.steps) check_stop();
-  }
-  return seconds;
-}
-
-/// L2 norm of the adapter's change. Raises adapter_unchanged, loss_not_finite.
-double adapter_change(const Bundle& bundle, const State& state) {
-  const std::string& name = bundle.manifest().adapter;
-  const Buffer before = initial_value(bundle, name);
-  const std::span<const std::byte> bytes = state.now(name);
-  const std::span after(reinterpret_cast<const float*>(bytes.data()), bytes.size() / sizeof(float));
-  double sum = 0;
-  for (size_t i = 0; i < after.size(); i++) {
-    const double difference =
-        static_cast<double>(after[i]) - static_cast<double>(before.as<float>()[i]);
-    sum += difference * difference;
-  }
-  if (!std::isfinite(sum)) {
-    throw Failure(
-        code::loss_not_finite,
-        "the adapter is not finite: use a smaller --learning-rate and another --out folder");
-  }
-  if (sum == 0) {
-    throw Failure(code::adapter_unchanged,
-                  "training changed nothing, so no adapter was written: use a larger "
-                  "--learning-rate or more --steps");
-  }
-  return std::sqrt(sum);
 }
 
 }  // namespace
@@ -183,7 +88,7 @@ void personalize(std::span<char*> words) {
   const Path work = out / "work";
   make_folder(work);
   const FolderLock lock(work);
-  remove_temporary_files(out, work);
+  remove_temporary_files(out, work, {adapter_name, result_name});
 
   const Metadata prepared_identity = cache_identity(bundle, settings, inputs.file_sha256());
   const Checkpoints checkpoints(bundle, work, state_identity(prepared_identity, settings));
@@ -203,10 +108,15 @@ void personalize(std::span<char*> words) {
     preparation_seconds = preparation.seconds();
     check_stop();
     Executor step_program(bundle, training, {settings.seed, settings.hyper, batch, state, caches});
-    seconds = train(step_program, settings, photos, checkpoints, state, losses, first);
+    const auto item = [&](int64_t step) {
+      return training_item(static_cast<uint64_t>(step % settings.samples), photos, settings);
+    };
+    seconds = train_steps(step_program, item, {first, settings.steps, settings.checkpoint_every},
+                          checkpoints, state, losses);
   }
 
-  const double change = adapter_change(bundle, state);
+  const double change = change_since(initial_value(bundle, manifest.adapter),
+                                     state.now(manifest.adapter), "adapter");
   const Path adapter = out / adapter_name;
   write_adapter(adapter, bundle, state.now(manifest.adapter));
   Json resumed_from;

@@ -53,19 +53,20 @@ std::set<std::string> state_of(const Program& program) {
   return names;
 }
 
-void write_adapter(const Path& path, const Bundle& bundle, std::span<const std::byte> pack) {
+void write_views(const Path& path, const StateTensor& tensor, std::span<const std::byte> pack,
+                 const Metadata& metadata) {
   std::vector<TensorView> tensors;
-  for (const View& view : adapter_tensor(bundle).views) {
+  for (const View& view : tensor.views) {
     tensors.push_back(
         {view.name, DType::float32, view.shape,
          pack.subspan(view.offset * sizeof(float), *element_count(view.shape) * sizeof(float))});
   }
-  write_safetensors(path, tensors, bundle.manifest().adapter_metadata);
+  write_safetensors(path, tensors, metadata);
 }
 
-void read_adapter(const Path& path, const Bundle& bundle, std::span<std::byte> pack) {
+void read_views(const Path& path, const StateTensor& tensor, std::span<std::byte> pack) {
   const SafetensorsFile file(path);
-  const std::vector<View>& views = adapter_tensor(bundle).views;
+  const std::vector<View>& views = tensor.views;
   for (const View& view : views) {
     const SafetensorsEntry* half = file.find(view.name);
     const DType dtype = half && half->dtype == DType::float16 ? DType::float16 : DType::float32;
@@ -78,11 +79,18 @@ void read_adapter(const Path& path, const Bundle& bundle, std::span<std::byte> p
   }
   if (file.entries().size() != views.size()) {
     throw Failure(code::tensor_mismatch,
-                  "the adapter '" + path.string() + "' has " +
+                  "the file '" + path.string() + "' has " +
                       std::to_string(file.entries().size()) + " tensors, the bundle takes " +
-                      std::to_string(views.size()) +
-                      ": use an adapter made with this bundle's rank and targets");
+                      std::to_string(views.size()) + ": use one made with this bundle");
   }
+}
+
+void write_adapter(const Path& path, const Bundle& bundle, std::span<const std::byte> pack) {
+  write_views(path, adapter_tensor(bundle), pack, bundle.manifest().adapter_metadata);
+}
+
+void read_adapter(const Path& path, const Bundle& bundle, std::span<std::byte> pack) {
+  read_views(path, adapter_tensor(bundle), pack);
 }
 
 }  // namespace pockettune

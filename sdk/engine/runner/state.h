@@ -38,10 +38,15 @@ std::set<std::string> state_of(const Program& program);
 /// The initial value of one tensor.
 Buffer initial_value(const Bundle& bundle, const std::string& name);
 
-/// Writes the adapter file (spec/bundle.md, 6) from the flat pack.
+/// Writes a pack's named tensors to a file of their own.
+void write_views(const Path& path, const StateTensor& tensor, std::span<const std::byte> pack,
+                 const Metadata& metadata);
+/// Reads such a file (float32 or float16) into the pack. Raises tensor_mismatch when its tensors are
+/// not exactly the pack's.
+void read_views(const Path& path, const StateTensor& tensor, std::span<std::byte> pack);
+
+/// The adapter file (spec/bundle.md, 6) of the flat pack.
 void write_adapter(const Path& path, const Bundle& bundle, std::span<const std::byte> pack);
-/// Reads an adapter file (float32 or float16) into the flat pack. Raises tensor_mismatch when its
-/// tensors are not exactly the bundle's.
 void read_adapter(const Path& path, const Bundle& bundle, std::span<std::byte> pack);
 
 }  // namespace pockettune

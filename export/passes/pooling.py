@@ -1,0 +1,164 @@
+"""Pooling without overlap, and the gradient of rectifiers, in slices and elementwise operators.
+
+Channels last, a window's columns are folded first, then its rows: ``[.., 2, ..]`` is cut in its
+halves. Of equal values the gradient goes to the first in the order of rows, as in PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.fx import Node
+
+from export.passes.editor import Editor, apply_rules
+from pockettune.errors import ModelUnsupported
+
+__all__ = ["expand_pooling"]
+
+aten = torch.ops.aten
+
+# Turns any difference that counts into more than 1, so that a clamp makes a mask of it.
+_LARGE = 1e30
+
+
+def expand_pooling(editor: Editor) -> int:
+    """Expand maximum and mean pooling and the gradient of ``relu``.
+
+    Raises ``ModelUnsupported`` for windows other than 1 or 2 wide and high, moved by themselves.
+    """
+
+    def maximum(editor: Editor, node: Node) -> tuple[Node, ...]:
+        value, shape = _last(editor, node.args[0])  # type: ignore[arg-type]
+        for axis in _axes(_window(node.args[1:], node)):
+            value = editor.call(aten.maximum.default, *_halves(editor, value, shape, axis))
+            shape = _halved(shape, axis)
+        # The second stands for the indices, which only the gradient reads: it makes them anew.
+        return (_first(editor, value, shape),) * 2
+
+    def maximum_backward(editor: Editor, node: Node) -> Node:
+        gradient, x, *how, _ = node.args
+        value, shape = _last(editor, x)  # type: ignore[arg-type]
+        folds = []
+        for axis in _axes(_window(how, node)):
+            first, second = _halves(editor, value, shape, axis)
+            value = editor.call(aten.maximum.default, first, second)
+            folds.append((axis, shape, first, value))
+            shape = _halved(shape, axis)
+        left, _ = _last(editor, gradient)  # type: ignore[arg-type]
+        for axis, shape, first, value in reversed(folds):
+            whole = editor.reshape(left, value.meta["val"].shape)
+            # 1 where the second half is larger: of equal ones the first gets the gradient.
+            lost = _mask(editor, editor.call(aten.sub.Tensor, value, first))
+            to_second = editor.call(aten.mul.Tensor, whole, lost)
+            to_first = editor.call(aten.sub.Tensor, whole, to_second)
+            left = _joined(editor, to_first, to_second, shape, axis)
+        return _first(editor, left, shape)
+
+    def mean(editor: Editor, node: Node) -> Node:
+        window = _window(node.args[1:], node)
+        value, shape = _last(editor, node.args[0])  # type: ignore[arg-type]
+        for axis in _axes(window):
+            left, right = _halves(editor, value, shape, axis)
+            value = editor.call(aten.add.Tensor, left, right)
+            shape = _halved(shape, axis)
+        return _first(editor, editor.binary(aten.mul.Tensor, value, _share(window)), shape)
+
+    def mean_backward(editor: Editor, node: Node) -> Node:
+        gradient, _, *how = node.args
+        window = _window(how, node)
+        value, shape = _last(editor, gradient)  # type: ignore[arg-type]
+        value = editor.binary(aten.mul.Tensor, value, _share(window))
+        for axis in reversed(_axes(window)):
+            shape = _doubled(shape, axis)
+            before, _, behind = _pairs(shape, axis)
+            one = editor.reshape(value, (before, 1, behind))
+            value = editor.call(aten.mul.Tensor, one, editor.constant(torch.ones(1, 2, 1)))
+        return _first(editor, value, shape)
+
+    def threshold_backward(editor: Editor, node: Node) -> Node | None:
+        gradient, result, threshold = node.args
+        if threshold != 0:
+            return None
+        return editor.call(aten.mul.Tensor, gradient, _mask(editor, result))  # type: ignore[arg-type]
+
+    return apply_rules(
+        editor,
+        {
+            aten.max_pool2d_with_indices.default: maximum,
+            aten.max_pool2d_with_indices_backward.default: maximum_backward,
+            aten.avg_pool2d.default: mean,
+            aten.avg_pool2d_backward.default: mean_backward,
+            aten.threshold_backward.default: threshold_backward,
+        },
+    )
+
+
+def _window(how: Sequence[object], node: Node) -> tuple[int, int]:
+    """The window of pooling with arguments ``kernel, stride, padding, ...``."""
+    kernel: list[int] = list(how[0])  # type: ignore[call-overload]
+    stride: list[int] = list(how[1]) if len(how) > 1 and how[1] else kernel  # type: ignore[call-overload]
+    padding: list[int] = list(how[2]) if len(how) > 2 else [0]  # type: ignore[call-overload]
+    kernel, stride = (kernel * 2)[:2], (stride * 2)[:2]
+    if stride != kernel or any(padding) or not set(kernel) <= {1, 2}:
+        found = f"window {kernel}, stride {stride}, padding {padding}"
+        raise ModelUnsupported(str(node.target), found, "windows of 1 or 2 that do not overlap")
+    return kernel[0], kernel[1]
+
+
+def _axes(window: tuple[int, int]) -> list[int]:
+    """What is folded, in order: 2 for columns, 1 for rows."""
+    return [axis for axis in (2, 1) if window[axis - 1] == 2]
+
+
+def _share(window: tuple[int, int]) -> float:
+    return 1.0 / (window[0] * window[1])
+
+
+def _last(editor: Editor, x: Node) -> tuple[Node, tuple[int, ...]]:
+    """``x`` with channels last, and its shape so."""
+    moved = editor.permute(x, (0, 2, 3, 1))
+    return moved, tuple(moved.meta["val"].shape)
+
+
+def _first(editor: Editor, x: Node, shape: Sequence[int]) -> Node:
+    return editor.permute(editor.reshape(x, shape), (0, 3, 1, 2))
+
+
+def _halved(shape: Sequence[int], axis: int) -> tuple[int, ...]:
+    return tuple(size // 2 if index == axis else size for index, size in enumerate(shape))
+
+
+def _doubled(shape: Sequence[int], axis: int) -> tuple[int, ...]:
+    return tuple(size * 2 if index == axis else size for index, size in enumerate(shape))
+
+
+def _pairs(shape: Sequence[int], axis: int) -> tuple[int, int, int]:
+    """``shape`` with pairs along ``axis`` as ``[before, 2, behind]``."""
+    samples, height, width, channels = shape
+    if axis == 2:
+        return samples * height * width // 2, 2, channels
+    return samples * height // 2, 2, width * channels
+
+
+def _halves(editor: Editor, x: Node, shape: Sequence[int], axis: int) -> tuple[Node, Node]:
+    """The even and the odd positions along ``axis``, each ``[before, 1, behind]``.
+
+    Raises ``ModelUnsupported`` for an odd size.
+    """
+    if shape[axis] % 2:
+        raise ModelUnsupported("pooling", f"{shape[axis]} rows or columns", "an even number")
+    pairs = editor.reshape(x, _pairs(shape, axis))
+    return editor.slice(pairs, 1, 0, 1), editor.slice(pairs, 1, 1, 2)
+
+
+def _joined(editor: Editor, first: Node, second: Node, shape: Sequence[int], axis: int) -> Node:
+    """The reverse of ``_halves``, ``shape``."""
+    before, _, behind = _pairs(shape, axis)
+    halves = [editor.reshape(half, (before, 1, behind)) for half in (first, second)]
+    return editor.reshape(editor.call(aten.cat.default, halves, 1), shape)
+
+
+def _mask(editor: Editor, x: Node) -> Node:
+    """1 where ``x``, which is not negative, is above 0, else 0."""
+    return editor.call(aten.clamp.default, editor.binary(aten.mul.Tensor, x, _LARGE), 0.0, 1.0)
