@@ -91,11 +91,13 @@ def _lead(data: ReportData) -> str:
 def _tiles(data: ReportData) -> Iterable[tuple[str, str]]:
     manifest = data.manifest
     training = manifest["training"]["program"]
-    budget = manifest["budget"]["programs"]
     nodes = sum(program.nodes for program in data.programs.values())
     portable = sum(item.count for program in data.programs.values() for item in program.portable)
     yield size(data.bundle_bytes), "bundle, all files"
-    yield size(budget[training]["arena_bytes"]), "working memory of a training step"
+    yield (
+        size(manifest["budget"]["programs"][training]["arena_bytes"]),
+        "working memory of a training step",
+    )
     trained = (t for t in manifest["tensors"].values() if t["role"] in TRAINED_ROLES)
     yield f"{sum(sum(tensor['shape']) for tensor in trained):,}", "trained numbers"
     yield f"{portable:,}", f"of {nodes:,} operators outside the fast kernels"

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from export import cli, steps
+from export import cli
+from export.arguments import steps
 from export.explain import as_lines, explain
 from export.progress import StepClock
 from pockettune import method
