@@ -89,17 +89,15 @@ def _lead(data: ReportData) -> str:
 
 
 def _tiles(data: ReportData) -> Iterable[tuple[str, str]]:
-    manifest = data.manifest
-    training = manifest["training"]["program"]
+    manifest, training = data.manifest, data.manifest["training"]["program"]
     nodes = sum(program.nodes for program in data.programs.values())
     portable = sum(item.count for program in data.programs.values() for item in program.portable)
     yield size(data.bundle_bytes), "bundle, all files"
-    yield (
-        size(manifest["budget"]["programs"][training]["arena_bytes"]),
-        "working memory of a training step",
-    )
-    trained = (t for t in manifest["tensors"].values() if t["role"] in TRAINED_ROLES)
-    yield f"{sum(sum(tensor['shape']) for tensor in trained):,}", "trained numbers"
+    arena = manifest["budget"]["programs"][training]["arena_bytes"]
+    yield size(arena), "working memory of a training step"
+    tensors = manifest["tensors"].values()
+    trained = sum(sum(each["shape"]) for each in tensors if each["role"] in TRAINED_ROLES)
+    yield f"{trained:,}", "trained numbers"
     yield f"{portable:,}", f"of {nodes:,} operators outside the fast kernels"
     worst = manifest["parity"][training].get("max_relative_error")
     if worst is not None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from export import cli
-from export.arguments import steps
+from export import cli, steps
+from export.arguments import build_parser
 from export.explain import as_lines, explain
 from export.progress import StepClock
 from pockettune import method
@@ -137,7 +137,7 @@ def test_a_signal_to_end_ends_as_an_interrupt(
 
 
 def test_settings_are_named_as_in_the_config() -> None:
-    options = cli.build_parser().parse_args(
+    options = build_parser().parse_args(
         ["--rank", "8", "--seed", "3", "--set", "alpha=2.5", "--set", "schedule=cosine"]
     )
     assert cli._settings(options) == {"rank": 8, "seed": 3, "alpha": 2.5, "schedule": "cosine"}
