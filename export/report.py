@@ -99,8 +99,7 @@ def _tiles(data: ReportData) -> Iterable[tuple[str, str]]:
     trained = sum(sum(each["shape"]) for each in tensors if each["role"] in TRAINED_ROLES)
     yield f"{trained:,}", "trained numbers"
     yield f"{portable:,}", f"of {nodes:,} operators outside the fast kernels"
-    worst = manifest["parity"][training].get("max_relative_error")
-    if worst is not None:
+    if (worst := manifest["parity"][training].get("max_relative_error")) is not None:
         yield f"{worst:.1e}", "largest gradient error against PyTorch"
     yield f"{sum(data.seconds.values()):.0f} s", "to export"
 
