@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from pockettune.errors import Usage
 
-__all__ = ["COMMAND", "LOCAL", "SETTINGS", "build_parser"]
+__all__ = ["COMMAND", "FLEET", "LOCAL", "SETTINGS", "build_parser"]
 
 COMMAND = "python -m export"
 DEFAULT_METHOD = "hollowed_net"
@@ -22,6 +22,8 @@ LOCAL = (
     "max_gradient_norm",
 )
 """The options of a client's training, by their names there."""
+FLEET = ("input_shape", "classes", *LOCAL)
+"""The options that only a model has that a fleet trains."""
 SETTINGS = ("cut", "rank", "optimizer", "accumulation", "recompute", "steps", "seed")
 """The options that are settings of a method, by their names in its config."""
 
@@ -73,8 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--bits",
         type=int,
         choices=(8, 32),
-        default=8,
-        help="bits of each frozen weight; what is trained stays at 32 (default: %(default)s)",
+        help="bits of each frozen weight; what is trained stays at 32 (default: 8)",
     )
     how = parser.add_argument_group("how it shall train (the method's defaults, if not given)")
     how.add_argument("--method", default=DEFAULT_METHOD, help="see --list (default: %(default)s)")

@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from export.passes import FrozenWeights, run_passes
-from pockettune.errors import LoweringFailed
+from pockettune.errors import LoweringFailed, ModelUnsupported
 from pockettune.program import Program
 
 __all__ = ["CaptureStatistics", "Captured", "FrozenWeights", "capture", "trace"]
@@ -131,7 +131,7 @@ def _log_sum_exp(x: Tensor, dim: Sequence[int], keepdim: bool = False) -> Tensor
     """``log sum exp x`` as ``sum p (x - log p)`` with ``p = softmax(x)``: as exact, and without the
     maximum, which the delegate lacks. The offset is far below any p that counts."""
     if len(dim) != 1:
-        raise NotImplementedError("logsumexp over several dimensions")
+        raise ModelUnsupported("logsumexp", f"{len(dim)} dimensions at once", "one")
     shares = torch.softmax(x, dim[0])
     return (shares * (x - torch.log(shares + 1e-30))).sum(dim[0], keepdim)
 

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from export.arguments import COMMAND, LOCAL, SETTINGS, build_parser
+from export.arguments import COMMAND, FLEET, LOCAL, SETTINGS, build_parser
 from export.explain import as_lines, explain
 from export.federated import FederatedRequest, is_federated, prepare_federated
 from export.prepare import Prepared, Request, prepare
@@ -35,6 +35,8 @@ from pockettune.errors import Bug, Interrupted, OutOfMemory, PocketTuneError, Us
 from pockettune.files import storage_errors
 
 __all__ = ["main"]
+
+_BITS = 8
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,15 +71,24 @@ def _run(arguments: Sequence[str]) -> int:
     if options.out is None and not options.explain:
         raise Usage("The bundle's folder is missing: add --out DIR", COMMAND)
     if is_federated(options.method):
+        _refuse(options, ("bits",), "all weights of a model that a fleet trains have 32 bits")
         return _run_federated(options)
+    _refuse(options, FLEET, f"the method {options.method} trains no model of a fleet")
     request = Request(
         model=options.model,
         method=options.method,
         settings=_settings(options),
-        bits=options.bits,
+        bits=options.bits or _BITS,
     )
     _make(options, partial(prepare, request))
     return 0
+
+
+def _refuse(options: argparse.Namespace, names: Sequence[str], reason: str) -> None:
+    """An option that would do nothing is a mistake. Raises Usage."""
+    for name in names:
+        if getattr(options, name) is not None:
+            raise Usage(f"--{name.replace('_', '-')} has no place here: {reason}", COMMAND)
 
 
 def _make(options: argparse.Namespace, prepared: Callable[[Advance], Prepared]) -> None:

@@ -197,3 +197,18 @@ def test_steps_are_shown_with_their_seconds(
     if not terminal:
         assert shown.count("lower: train_step") == 1
         assert "lower done in 0.0 s" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--method", "fedavg", "--model", "lenet", "--bits", "8"], "--bits has no place here"),
+        (["--batch-size", "8"], "--batch-size has no place here"),
+        (["--classes", "3"], "--classes has no place here"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert cli.main([*arguments, "--out", str(tmp_path / "bundle")]) == 2
+    assert said in capsys.readouterr().err.replace("\n", " ")
