@@ -49,7 +49,6 @@ _UNTOUCHED_BY_PASSES = frozenset(
         "quantized_decomposed.dequantize_per_tensor.default",
     ]
 )
-_LONGEST_CONCATENATION = 5
 
 
 def encode_chunk(
@@ -69,7 +68,4 @@ def encode_chunk(
 
 
 def _needs_passes(node: fx.Node) -> bool:
-    name = str(node.target.__name__)  # type: ignore[union-attr]
-    if name == "aten.cat.default":
-        return len(node.all_input_nodes) > _LONGEST_CONCATENATION
-    return name not in _UNTOUCHED_BY_PASSES
+    return str(node.target.__name__) not in _UNTOUCHED_BY_PASSES  # type: ignore[union-attr]

@@ -11,7 +11,6 @@ from executorch.backends.xnnpack._passes.channels_last_tagged_reshape_pass impor
     ChannelsLastTaggedReshapePass,
 )
 from executorch.backends.xnnpack._passes.convert_to_linear import ConvertToLinearPass
-from executorch.backends.xnnpack._passes.decompose_cat import DecomposeConcatenate
 from executorch.backends.xnnpack._passes.fuse_activation_pass import FuseActivationPass
 from executorch.backends.xnnpack._passes.remove_redundant_copy_pass import RemoveRedundantCopyPass
 from executorch.backends.xnnpack.operators.node_visitor import get_node_visitors
@@ -48,7 +47,6 @@ _NAME_LENGTH = 16
 _PASSES = [
     ConvertToLinearPass,
     FuseActivationPass,
-    DecomposeConcatenate,
     RemoveGetItemPass,
     ChannelsLastTaggedReshapePass,
     RemoveRedundantCopyPass,
