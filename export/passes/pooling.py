@@ -1,12 +1,14 @@
 """Pooling without overlap, and the gradient of rectifiers, in slices and elementwise operators.
 
-Channels last, a window's columns are folded first, then its rows: ``[.., 2, ..]`` is cut in its
-halves. Of equal values the gradient goes to the first in the order of rows, as in PyTorch.
+Pixels first (``trained.py``), a window's columns are folded, then its rows: ``[.., 2, ..]`` is cut
+in its halves. Of equal values the gradient goes to the first in the order of rows, as in PyTorch.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.fx import Node
@@ -25,61 +27,66 @@ _LARGE = 1e30
 def expand_pooling(editor: Editor) -> int:
     """Expand maximum and mean pooling and the gradient of ``relu``.
 
-    Raises ``ModelUnsupported`` for windows other than 1 or 2 wide and high, moved by themselves.
+    The maximum of rectified numbers is taken before the rectifier, which gives the same and leaves
+    it less to do. Raises ``ModelUnsupported`` for windows other than 1 or 2 wide and high, moved by
+    themselves.
     """
+    known: dict[tuple[Node, tuple[int, int]], _Maxima] = {}
+    # Gradients of rectified numbers that are those of the numbers themselves, by the rectifier.
+    rectified: dict[Node, Node] = {}
+
+    def maxima(x: Node, window: tuple[int, int]) -> _Maxima:
+        # The backward pass reads the forward pass's masks.
+        if (x, window) not in known:
+            known[x, window] = _maxima(editor, x, window)
+        return known[x, window]
 
     def maximum(editor: Editor, node: Node) -> tuple[Node, ...]:
-        value, shape = _last(editor, node.args[0])  # type: ignore[arg-type]
-        for axis in _axes(_window(node.args[1:], node)):
-            value = editor.call(aten.maximum.default, *_halves(editor, value, shape, axis))
-            shape = _halved(shape, axis)
-        # The second stands for the indices, which only the gradient reads: it makes them anew.
-        return (_first(editor, value, shape),) * 2
+        x: Node = node.args[0]  # type: ignore[assignment]
+        result = maxima(_before_rectifier(x), _window(node.args[1:], node)).result
+        if x.target is aten.relu.default:
+            result = editor.call(aten.relu.default, result)
+        # The second stands for the indices, which only the gradient reads: it has the masks.
+        return (result,) * 2
 
     def maximum_backward(editor: Editor, node: Node) -> Node:
         gradient, x, *how, _ = node.args
-        value, shape = _last(editor, x)  # type: ignore[arg-type]
-        folds = []
-        for axis in _axes(_window(how, node)):
-            first, second = _halves(editor, value, shape, axis)
-            value = editor.call(aten.maximum.default, first, second)
-            folds.append((axis, shape, first, value))
-            shape = _halved(shape, axis)
-        left, _ = _last(editor, gradient)  # type: ignore[arg-type]
-        for axis, shape, first, value in reversed(folds):
-            whole = editor.reshape(left, value.meta["val"].shape)
-            # 1 where the second half is larger: of equal ones the first gets the gradient.
-            lost = _mask(editor, editor.call(aten.sub.Tensor, value, first))
-            to_second = editor.call(aten.mul.Tensor, whole, lost)
-            to_first = editor.call(aten.sub.Tensor, whole, to_second)
-            left = _joined(editor, to_first, to_second, shape, axis)
-        return _first(editor, left, shape)
+        window = _window(how, node)
+        if not all(_is_rectifiers_gradient(user, x) for user in node.users):
+            return _spread(editor, gradient, maxima(x, window))  # type: ignore[arg-type]
+        found = maxima(_before_rectifier(x), window)  # type: ignore[arg-type]
+        positive = _mask(editor, editor.call(aten.relu.default, found.result))
+        result = _spread(editor, editor.call(aten.mul.Tensor, gradient, positive), found)
+        rectified[result] = x  # type: ignore[assignment]
+        return result
 
     def mean(editor: Editor, node: Node) -> Node:
         window = _window(node.args[1:], node)
-        value, shape = _last(editor, node.args[0])  # type: ignore[arg-type]
+        value, shape = _pixels_first(editor, node.args[0])  # type: ignore[arg-type]
         for axis in _axes(window):
             left, right = _halves(editor, value, shape, axis)
             value = editor.call(aten.add.Tensor, left, right)
             shape = _halved(shape, axis)
-        return _first(editor, editor.binary(aten.mul.Tensor, value, _share(window)), shape)
+        return _samples_first(editor, editor.binary(aten.mul.Tensor, value, _share(window)), shape)
 
     def mean_backward(editor: Editor, node: Node) -> Node:
         gradient, _, *how = node.args
         window = _window(how, node)
-        value, shape = _last(editor, gradient)  # type: ignore[arg-type]
+        value, shape = _pixels_first(editor, gradient)  # type: ignore[arg-type]
         value = editor.binary(aten.mul.Tensor, value, _share(window))
         for axis in reversed(_axes(window)):
             shape = _doubled(shape, axis)
             before, _, behind = _pairs(shape, axis)
             one = editor.reshape(value, (before, 1, behind))
             value = editor.call(aten.mul.Tensor, one, editor.constant(torch.ones(1, 2, 1)))
-        return _first(editor, value, shape)
+        return _samples_first(editor, value, shape)
 
     def threshold_backward(editor: Editor, node: Node) -> Node | None:
         gradient, result, threshold = node.args
         if threshold != 0:
             return None
+        if rectified.get(gradient) is result:  # type: ignore[arg-type]
+            return gradient  # type: ignore[return-value]
         return editor.call(aten.mul.Tensor, gradient, _mask(editor, result))  # type: ignore[arg-type]
 
     return apply_rules(
@@ -92,6 +99,46 @@ def expand_pooling(editor: Editor) -> int:
             aten.threshold_backward.default: threshold_backward,
         },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Maxima:
+    """The ``result`` of pooling; of each fold the axis, the shape before it, and a mask: 1 where
+    the second half is larger. Of equal ones the first gets the gradient."""
+
+    result: Node
+    folds: tuple[tuple[int, tuple[int, ...], Node], ...]
+
+
+def _maxima(editor: Editor, x: Node, window: tuple[int, int]) -> _Maxima:
+    value, shape = _pixels_first(editor, x)
+    folds = []
+    for axis in _axes(window):
+        first, second = _halves(editor, value, shape, axis)
+        value = editor.call(aten.maximum.default, first, second)
+        folds.append((axis, shape, _mask(editor, editor.call(aten.sub.Tensor, value, first))))
+        shape = _halved(shape, axis)
+    return _Maxima(_samples_first(editor, value, shape), tuple(folds))
+
+
+def _spread(editor: Editor, gradient: Node, maxima: _Maxima) -> Node:
+    """The gradient of what was pooled."""
+    left, whole = _pixels_first(editor, gradient)
+    for axis, shape, second in reversed(maxima.folds):
+        flat = editor.reshape(left, second.meta["val"].shape)
+        to_second = editor.call(aten.mul.Tensor, flat, second)
+        to_first = editor.call(aten.sub.Tensor, flat, to_second)
+        left, whole = _joined(editor, to_first, to_second, shape, axis), shape
+    return _samples_first(editor, left, whole)
+
+
+def _before_rectifier(x: Node) -> Node:
+    """What ``x`` is the ``relu`` of, else ``x``."""
+    return x.args[0] if x.target is aten.relu.default else x  # type: ignore[return-value]
+
+
+def _is_rectifiers_gradient(node: Node, rectifier: object) -> bool:
+    return node.target is aten.threshold_backward.default and node.args[1:] == (rectifier, 0)
 
 
 def _window(how: Sequence[object], node: Node) -> tuple[int, int]:
@@ -107,22 +154,22 @@ def _window(how: Sequence[object], node: Node) -> tuple[int, int]:
 
 
 def _axes(window: tuple[int, int]) -> list[int]:
-    """What is folded, in order: 2 for columns, 1 for rows."""
-    return [axis for axis in (2, 1) if window[axis - 1] == 2]
+    """What is folded, in order: 1 for columns, 0 for rows."""
+    return [axis for axis in (1, 0) if window[axis] == 2]
 
 
 def _share(window: tuple[int, int]) -> float:
     return 1.0 / (window[0] * window[1])
 
 
-def _last(editor: Editor, x: Node) -> tuple[Node, tuple[int, ...]]:
-    """``x`` with channels last, and its shape so."""
-    moved = editor.permute(x, (0, 2, 3, 1))
+def _pixels_first(editor: Editor, x: Node) -> tuple[Node, tuple[int, ...]]:
+    """``x`` as ``[height, width, samples, channels]``, and that shape."""
+    moved = editor.permute(x, (2, 3, 0, 1))
     return moved, tuple(moved.meta["val"].shape)
 
 
-def _first(editor: Editor, x: Node, shape: Sequence[int]) -> Node:
-    return editor.permute(editor.reshape(x, shape), (0, 3, 1, 2))
+def _samples_first(editor: Editor, x: Node, shape: Sequence[int]) -> Node:
+    return editor.permute(editor.reshape(x, shape), (2, 3, 0, 1))
 
 
 def _halved(shape: Sequence[int], axis: int) -> tuple[int, ...]:
@@ -135,10 +182,7 @@ def _doubled(shape: Sequence[int], axis: int) -> tuple[int, ...]:
 
 def _pairs(shape: Sequence[int], axis: int) -> tuple[int, int, int]:
     """``shape`` with pairs along ``axis`` as ``[before, 2, behind]``."""
-    samples, height, width, channels = shape
-    if axis == 2:
-        return samples * height * width // 2, 2, channels
-    return samples * height // 2, 2, width * channels
+    return math.prod(shape[: axis + 1]) // 2, 2, math.prod(shape[axis + 1 :])
 
 
 def _halves(editor: Editor, x: Node, shape: Sequence[int], axis: int) -> tuple[Node, Node]:

@@ -1,10 +1,19 @@
-"""Convolutions whose filters are trained: products with shifted inputs side by side.
+"""Convolutions whose filters are trained, as products with shifted inputs.
 
-A delegate's convolution wants a constant filter, and here the filter is state. With channels last,
-``columns`` lays the shifted inputs of each output pixel side by side, in two steps: columns, then
-rows, which takes ``width + height`` copies in place of ``width * height``. Forward, gradient of the
-filter and gradient of the input are then one product each, the last followed by the reverse of
-``columns``.
+A delegate's convolution wants a constant filter, and here the filter is state. Pixels come first,
+``[height, width, samples, channels]``, so that a shift by rows or columns copies long runs. With
+``h`` rows and ``w`` columns of taps, shifts by columns and by rows are taken apart, which makes ``h
++ w`` copies of ``h * w``:
+
+- the inputs of a row of taps are laid side by side once: ``u``, ``[pixels, w * inputs]``;
+- forward: ``u``, shifted by rows, times each row of the filter adds up to the result;
+- the result's gradient, shifted by rows, is laid side by side once: ``g``, ``[pixels, h *
+  outputs]``. The filter's gradient is ``g' u``; ``g`` times each column of the filter, shifted by
+  columns, adds up to the input's.
+
+Only ``u`` is kept from forward to backward. Where a row of taps is narrower than the outputs, as in
+a first layer, ``u`` is all taps side by side: that is less than ``h`` products. It is then laid
+out across, ``[taps, pixels]``, since few channels make short runs.
 """
 
 from __future__ import annotations
@@ -26,6 +35,8 @@ aten = torch.ops.aten
 
 _WIDEST_CAT = 5
 """Tensors that the delegate concatenates at once."""
+_PIXELS_FIRST = (2, 3, 0, 1)
+"""Its own inverse."""
 _ELEMENTWISE = (
     aten.relu.default,
     aten.clamp.default,
@@ -58,12 +69,14 @@ class _Geometry:
         return self.padded[0] - self.window[0] + 1, self.padded[1] - self.window[1] + 1
 
     @property
-    def pixels(self) -> int:
-        return self.samples * self.result[0] * self.result[1]
+    def row(self) -> int:
+        """Pixels of one row of all results."""
+        return self.result[1] * self.samples
 
     @property
-    def taps(self) -> int:
-        return self.window[0] * self.window[1] * self.inputs
+    def narrow(self) -> bool:
+        rows, columns = self.window
+        return columns * self.inputs < self.outputs and rows * columns > 1
 
 
 def expand_trained_convolutions(editor: Editor) -> int:
@@ -72,13 +85,13 @@ def expand_trained_convolutions(editor: Editor) -> int:
     Those with a constant filter stay. Raises ``ModelUnsupported`` for a transposed, strided,
     dilated or grouped convolution.
     """
-    # The backward pass reads the forward pass's columns: copies cost more than they weigh.
     known: dict[tuple[Node, _Geometry], Node] = {}
 
-    def columns(x: Node, geometry: _Geometry) -> Node:
+    def unfolded(x: Node, geometry: _Geometry) -> Node:
         key = (x, geometry)
         if key not in known:
-            known[key] = _columns(editor, x, geometry)
+            unfold = _taps_across if geometry.narrow else _row_of_taps
+            known[key] = unfold(editor, x, geometry)
         return known[key]
 
     def forward(editor: Editor, node: Node) -> Node | None:
@@ -86,31 +99,39 @@ def expand_trained_convolutions(editor: Editor) -> int:
         if TracedWeight.at(editor, weight) is not None:
             return None
         geometry = _geometry(x, weight, how)
-        matrix = editor.permute(_matrix(editor, weight, geometry), (1, 0))  # type: ignore[arg-type]
-        result = editor.call(aten.mm.default, columns(x, geometry), matrix)  # type: ignore[arg-type]
-        if bias is not None:
-            result = editor.call(aten.add.Tensor, result, bias)
-        shaped = editor.reshape(result, (geometry.samples, *geometry.result, geometry.outputs))
-        return editor.permute(shaped, (0, 3, 1, 2))
+        inputs = unfolded(x, geometry)  # type: ignore[arg-type]
+        if geometry.narrow:
+            last = editor.permute(weight, (0, 2, 3, 1))  # type: ignore[arg-type]
+            matrix = editor.reshape(last, (geometry.outputs, inputs.meta["val"].shape[0]))
+            result = _linear(editor, editor.permute(inputs, (1, 0)), matrix, bias)
+        else:
+            result = _from_rows(editor, inputs, weight, bias, geometry)  # type: ignore[arg-type]
+        shape = (*geometry.result, geometry.samples, geometry.outputs)
+        return editor.permute(editor.reshape(result, shape), _PIXELS_FIRST)
 
     def backward(editor: Editor, node: Node) -> tuple[Node | None, ...] | None:
         gradient, x, weight, _, *how, mask = node.args
         if TracedWeight.at(editor, weight) is not None:
             return None
         geometry = _geometry(x, weight, how)
-        last = editor.permute(gradient, (0, 2, 3, 1))  # type: ignore[arg-type]
-        flat = editor.reshape(last, (geometry.pixels, geometry.outputs))
-        across = editor.permute(flat, (1, 0))
+        first = editor.permute(gradient, _PIXELS_FIRST)  # type: ignore[arg-type]
+        flat = editor.reshape(first, (geometry.result[0] * geometry.row, geometry.outputs))
+        shifted = _shifted_rows(editor, flat, geometry)
         results: list[Node | None] = [None, None, None]
         if mask[0]:  # type: ignore[index]
-            spread = editor.call(aten.mm.default, flat, _matrix(editor, weight, geometry))  # type: ignore[arg-type]
-            results[0] = editor.permute(_uncolumns(editor, spread, geometry), (0, 3, 1, 2))
+            results[0] = _from_columns(editor, shifted, weight, geometry)  # type: ignore[arg-type]
         if mask[1]:  # type: ignore[index]
-            product = editor.call(aten.mm.default, across, columns(x, geometry))  # type: ignore[arg-type]
-            shape = (geometry.outputs, *geometry.window, geometry.inputs)
-            results[1] = editor.permute(editor.reshape(product, shape), (0, 3, 1, 2))
+            inputs = unfolded(x, geometry)  # type: ignore[arg-type]
+            rows, columns = geometry.window
+            if geometry.narrow:
+                product = editor.call(aten.mm.default, inputs, flat)
+                shape, order = (rows, columns, geometry.inputs, geometry.outputs), (3, 2, 0, 1)
+            else:
+                product = editor.call(aten.mm.default, editor.permute(shifted, (1, 0)), inputs)
+                shape, order = (rows, geometry.outputs, columns, geometry.inputs), (1, 3, 0, 2)
+            results[1] = editor.permute(editor.reshape(product, shape), order)
         if mask[2]:  # type: ignore[index]
-            results[2] = sum_over(editor, across, (1,))
+            results[2] = sum_over(editor, flat, (0,))
         return tuple(results)
 
     return apply_rules(
@@ -137,53 +158,93 @@ def _geometry(x: object, weight: object, how: Sequence[object]) -> _Geometry:
     )
 
 
-def _matrix(editor: Editor, weight: Node, geometry: _Geometry) -> Node:
-    """The filter ``[outputs, height * width * inputs]``, in the order of ``_columns``."""
-    last = editor.permute(weight, (0, 2, 3, 1))
-    return editor.reshape(last, (geometry.outputs, geometry.taps))
+def _row_of_taps(editor: Editor, x: Node, geometry: _Geometry) -> Node:
+    """``[padded rows * row, columns of taps * inputs]``."""
+    (above, left), count = geometry.padding, geometry.window[1]
+    first = editor.permute(x, _PIXELS_FIRST)
+    padded = editor.pad(first, (0, 0, 0, 0, left, left, above, above))
+    shifted = [editor.slice(padded, 1, i, i + geometry.result[1]) for i in range(count)]
+    shape = (geometry.padded[0] * geometry.row, count * geometry.inputs)
+    return editor.reshape(_beside(editor, shifted, 3), shape)
 
 
-def _columns(editor: Editor, x: Node, geometry: _Geometry) -> Node:
-    """``[samples, inputs, H, W]`` to ``[pixels, taps]``: what each output pixel sees."""
-    above, left = geometry.padding
-    padded = editor.pad(editor.permute(x, (0, 2, 3, 1)), (0, 0, left, left, above, above))
-    for dimension in (2, 1):
-        length, count = geometry.result[dimension - 1], geometry.window[dimension - 1]
-        shifted = [editor.slice(padded, dimension, i, i + length) for i in range(count)]
-        padded = _beside(editor, shifted)
-    return editor.reshape(padded, (geometry.pixels, geometry.taps))
+def _taps_across(editor: Editor, x: Node, geometry: _Geometry) -> Node:
+    """``[taps * inputs, pixels of the result]``."""
+    (above, left), (rows, columns) = geometry.padding, geometry.window
+    padded = editor.pad(editor.permute(x, (1, 2, 3, 0)), (0, 0, left, left, above, above))
+    shape = (geometry.inputs, geometry.padded[0] * geometry.row)
+    shifted = [editor.slice(padded, 2, i, i + geometry.result[1]) for i in range(columns)]
+    row = _beside(editor, [editor.reshape(part, shape) for part in shifted], 0)
+    return _beside(editor, [_rows_from(editor, row, 1, i, geometry) for i in range(rows)], 0)
 
 
-def _beside(editor: Editor, parts: list[Node]) -> Node:
+def _rows_from(editor: Editor, x: Node, dimension: int, start: int, geometry: _Geometry) -> Node:
+    """As many rows of pixels as the result has, of all the padded ones."""
+    begin, count = start * geometry.row, geometry.result[0] * geometry.row
+    return editor.slice(x, dimension, begin, begin + count)
+
+
+def _from_rows(
+    editor: Editor, inputs: Node, weight: Node, bias: object, geometry: _Geometry
+) -> Node:
+    """The convolution of a row of taps ``inputs``, ``[pixels, outputs]``."""
+    count, columns = geometry.window
+    shape = (count * geometry.outputs, columns * geometry.inputs)
+    matrix = editor.reshape(editor.permute(weight, (2, 0, 3, 1)), shape)
+    products = []
+    for index in range(count):
+        start = index * geometry.outputs
+        row = editor.slice(matrix, 0, start, start + geometry.outputs)
+        shifted = _rows_from(editor, inputs, 0, index, geometry)
+        products.append(_linear(editor, shifted, row, None if index else bias))
+    return _total(editor, products)
+
+
+def _shifted_rows(editor: Editor, gradient: Node, geometry: _Geometry) -> Node:
+    """``[padded rows * row, rows of taps * outputs]``."""
+    count = geometry.window[0]
+    widths = [(i * geometry.row, (count - 1 - i) * geometry.row) for i in range(count)]
+    return _beside(editor, [editor.pad(gradient, (0, 0, *width)) for width in widths], 1)
+
+
+def _from_columns(editor: Editor, shifted: Node, weight: Node, geometry: _Geometry) -> Node:
+    """The gradient of a convolution's input from ``_shifted_rows``."""
+    rows, count = geometry.window
+    taken = rows * geometry.outputs
+    matrix = editor.permute(weight, (3, 2, 0, 1))
+    matrix = editor.reshape(matrix, (count * taken, geometry.inputs))
+    shape = (geometry.padded[0], geometry.result[1], geometry.samples, geometry.inputs)
+    products = []
+    for index in range(count):
+        column = editor.slice(matrix, 0, index * taken, (index + 1) * taken)
+        product = editor.reshape(editor.call(aten.mm.default, shifted, column), shape)
+        products.append(editor.pad(product, (0, 0, 0, 0, index, count - 1 - index)))
+    total = _total(editor, products)
+    for dimension, start in enumerate(geometry.padding):
+        total = editor.slice(total, dimension, start, start + geometry.size[dimension])
+    return editor.permute(total, _PIXELS_FIRST)
+
+
+def _linear(editor: Editor, x: Node, matrix: Node, bias: object) -> Node:
+    return editor.call(aten.linear.default, x, matrix, *(() if bias is None else (bias,)))
+
+
+def _total(editor: Editor, parts: Sequence[Node]) -> Node:
+    total = parts[0]
+    for part in parts[1:]:
+        total = editor.call(aten.add.Tensor, total, part)
+    return total
+
+
+def _beside(editor: Editor, parts: list[Node], dimension: int) -> Node:
     while len(parts) > 1:
         groups = range(0, len(parts), _WIDEST_CAT)
         cut = [parts[start : start + _WIDEST_CAT] for start in groups]
-        parts = [part[0] if len(part) == 1 else _cat(editor, part) for part in cut]
+        parts = [
+            part[0] if len(part) == 1 else editor.call(aten.cat.default, part, dimension)
+            for part in cut
+        ]
     return parts[0]
-
-
-def _cat(editor: Editor, parts: list[Node]) -> Node:
-    return editor.call(aten.cat.default, parts, 3)
-
-
-def _uncolumns(editor: Editor, spread: Node, geometry: _Geometry) -> Node:
-    """The gradient of ``_columns``: ``[pixels, taps]`` to ``[samples, H, W, inputs]``."""
-    value = editor.reshape(spread, (geometry.samples, *geometry.result, geometry.taps))
-    for dimension in (1, 2):
-        count = geometry.window[dimension - 1]
-        channels = value.meta["val"].shape[3] // count
-        total: Node | None = None
-        for index in range(count):
-            piece = editor.slice(value, 3, index * channels, (index + 1) * channels)
-            before, after = index, count - 1 - index
-            widths = (0, 0, 0, 0, before, after) if dimension == 1 else (0, 0, before, after)
-            placed = editor.pad(piece, widths)
-            total = placed if total is None else editor.call(aten.add.Tensor, total, placed)
-        value = total  # type: ignore[assignment]
-    for dimension in (1, 2):
-        start = geometry.padding[dimension - 1]
-        value = editor.slice(value, dimension, start, start + geometry.size[dimension - 1])
-    return value
 
 
 def move_permutes(editor: Editor) -> int:

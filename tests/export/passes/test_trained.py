@@ -15,9 +15,11 @@ from pockettune.errors import ModelUnsupported
     ("size", "kernel", "padding"),
     [((6, 5), (3, 3), 0), ((6, 5), (3, 3), 1), ((1, 8), (1, 5), (0, 2)), ((7, 7), (6, 2), 0)],
 )
-def test_equals_convolution(size, kernel, padding, rewritten):
+@pytest.mark.parametrize("inputs", [1, 3])
+def test_equals_convolution(size, kernel, padding, inputs, rewritten):
     torch.manual_seed(0)
-    x, weight, bias = torch.randn(2, 3, *size), torch.randn(4, 3, *kernel), torch.randn(4)
+    x, weight = torch.randn(2, inputs, *size), torch.randn(4, inputs, *kernel)
+    bias = torch.randn(4)
     y = F.conv2d(x, weight, bias, padding=padding)
 
     def function(x, weight, bias, gradient):
@@ -25,8 +27,8 @@ def test_equals_convolution(size, kernel, padding, rewritten):
         y = F.conv2d(*leaves, padding=padding)
         return y.detach(), *torch.autograd.grad((y * gradient).sum(), leaves)
 
-    inputs = [x, weight, bias, torch.randn_like(y)]
-    graph = rewritten(function, inputs, expand_trained_convolutions)
+    examples = [x, weight, bias, torch.randn_like(y)]
+    graph = rewritten(function, examples, expand_trained_convolutions)
     graph.check()
     assert "convolution" not in str(graph.module.graph)
 
@@ -59,6 +61,19 @@ def test_equals_pooling_with_ties(pool, window, rewritten):
     graph.check()
     assert "pool" not in str(graph.module.graph)
     assert "threshold" not in str(graph.module.graph)
+
+
+def test_equals_pooling_of_what_others_read_too(rewritten):
+    torch.manual_seed(0)
+    x = torch.randint(0, 3, (2, 3, 4, 6)).float()
+
+    def function(x, gradient):
+        x = x.detach().requires_grad_()
+        rectified = F.relu(x - 1.0)
+        y = F.max_pool2d(rectified, 2)
+        return torch.autograd.grad((y * gradient).sum() + (rectified * rectified).sum(), x)
+
+    rewritten(function, [x, torch.randn(2, 3, 2, 3)], expand_pooling).check()
 
 
 @pytest.mark.parametrize("options", [{"stride": 1}, {"padding": 1}])
