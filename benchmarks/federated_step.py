@@ -1,8 +1,8 @@
 """``python -m benchmarks.federated_step``: a client's step, native beside eager, 200 of them.
 
-LeNet on 28x28 pictures, every weight trained, one thread. Native and eager runs alternate, so that
-both meet the same machine; each is the median of its steps. Eager is the function that simulation
-runs. Writes ``results/federated_step.json``.
+Every weight trained, one thread. Native and eager runs alternate, so that both meet the same
+machine; each is the median of its steps. Eager is the function that simulation runs; stock is the
+same function lowered by the runtime's own flow. Writes ``results/federated_step.json``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 
 from benchmarks.bundles import WORK
 from benchmarks.record import machine, record
+from benchmarks.stock_step import stock_step
 from export.federated import FederatedRequest, prepare_federated
 from export.progress import StepClock
 from export.steps import export_bundle
@@ -34,12 +35,22 @@ from pockettune.runner import find_runner
 
 __all__ = ["main"]
 
-SHAPE, CLASSES, EXAMPLES, BATCH = (1, 28, 28), 10, 640, 32
+CLASSES, EXAMPLES, BATCH = 10, 640, 32
+ROWS = (
+    ("lenet", (1, 28, 28), "fedavg"),
+    ("lenet", (1, 28, 28), "quant_robust"),
+    ("resnet-lite", (1, 28, 28), "fedavg"),
+    ("har-conv", (6, 100), "fedavg"),
+)
 COLUMNS = [
+    ("model", "model", ""),
     ("method", "method", ""),
     ("native", "native step", "seconds"),
     ("eager", "eager step", "seconds"),
     ("ratio", "native / eager", "ratio"),
+    ("stock", "stock flow's step", "seconds"),
+    ("stock_ratio", "native / stock", "ratio"),
+    ("stock_error", "stock flow's error, 1 step", "error"),
     ("loss", "largest loss difference, 200 steps", "error"),
     ("perturbed", "eager's own, inputs off by 1e-7", "error"),
     ("parameters", "parameters' difference", "error"),
@@ -67,20 +78,24 @@ def eager(
     return seconds, losses, state[0]
 
 
-def compare(method: str, steps: int, repeats: int) -> dict[str, object]:
+def compare(
+    name: str, shape: tuple[int, ...], method: str, steps: int, repeats: int
+) -> dict[str, object]:
     """A row of the table."""
     local = LocalTraining(steps=steps, batch_size=BATCH, momentum=0.9, learning_rate=0.02)
-    model = load_classifier("lenet", SHAPE, CLASSES)
+    model = load_classifier(name, shape, CLASSES)
     federation = bind(compose(method, {}), model, local, ServerOptimizer())
-    folder = WORK / "federated_step" / method
+    folder = WORK / "federated_step" / name / method
     shutil.rmtree(folder, ignore_errors=True)
     options = {"steps": steps, "batch_size": BATCH, "momentum": 0.9, "learning_rate": 0.02}
-    request = FederatedRequest("lenet", method, SHAPE, CLASSES, {}, options, bits=())
-    export_bundle(partial(prepare_federated, request), folder / "bundle", StepClock())
+    request = FederatedRequest(name, method, shape, CLASSES, {}, options, bits=())
+    exported = export_bundle(partial(prepare_federated, request), folder / "bundle", StepClock())
+    programs = exported.prepared.parts.programs
+    stock = stock_step(next(one for one in programs if one.name == "train_step"))
     generator = np.random.default_rng(0)
     labels = np.arange(EXAMPLES, dtype=np.int64) % CLASSES
-    shapes = generator.random((CLASSES, *SHAPE), dtype=np.float32)
-    inputs = 0.5 * shapes[labels] + 0.5 * generator.random((EXAMPLES, *SHAPE), dtype=np.float32)
+    shapes = generator.random((CLASSES, *shape), dtype=np.float32)
+    inputs = 0.5 * shapes[labels] + 0.5 * generator.random((EXAMPLES, *shape), dtype=np.float32)
     examples = folder / "examples.safetensors"
     examples.write_bytes(tensor_file.encode({"inputs": inputs, "labels": labels}))
     native, plain = [], []
@@ -98,7 +113,12 @@ def compare(method: str, steps: int, repeats: int) -> dict[str, object]:
     start = torch.from_numpy(federation.initial())
     difference = float((found - expected).norm())
     ratios = [one / statistics.median(other[0]) for one, other in zip(native, plain, strict=True)]
-    return {
+    row: dict[str, object] = {}
+    if stock is not None:
+        ratio = statistics.median(native) / stock.seconds
+        row = {"stock": stock.seconds, "stock_ratio": ratio, "stock_error": stock.error}
+    return row | {
+        "model": name,
         "method": method,
         "native": statistics.median(native),
         "eager": statistics.median(statistics.median(times) for times, *_ in plain),
@@ -128,15 +148,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     started = machine()
-    rows = [
-        compare(method, options.steps, options.repeats) for method in ("fedavg", "quant_robust")
-    ]
+    rows = [compare(*row, options.steps, options.repeats) for row in ROWS]
     record(
         "federated_step",
         "How long is a step of a client that trains every weight, and where do 200 lead?",
         COLUMNS,
         rows,
-        conditions={"model": "lenet, 28x28", "batch": BATCH, "threads": 1, **vars(options)},
+        conditions={"batch": BATCH, "threads": 1, **vars(options)},
         started=started,
     )
 
