@@ -22,7 +22,7 @@ LOCAL = (
     "max_gradient_norm",
 )
 """The options of a client's training, by their names there."""
-FLEET = ("input_shape", "classes", *LOCAL)
+FLEET = ("input_shape", "classes", "predict_bits", "parameters", *LOCAL)
 """The options that only a model has that a fleet trains."""
 SETTINGS = ("cut", "rank", "optimizer", "accumulation", "recompute", "steps", "seed")
 """The options that are settings of a method, by their names in its config."""
@@ -110,6 +110,17 @@ def build_parser() -> argparse.ArgumentParser:
     fleet.add_argument("--learning-rate", type=float, help="default of a client's rate")
     fleet.add_argument("--weight-decay", type=float, help="default of a client's decay")
     fleet.add_argument("--max-gradient-norm", type=float, help="clip gradients; 0 is no clipping")
+    fleet.add_argument(
+        "--predict-bits",
+        metavar="8,4,2",
+        help="bits of the weights at which a device can predict, besides 32 (default: 8,4)",
+    )
+    fleet.add_argument(
+        "--parameters",
+        type=Path,
+        metavar="FILE",
+        help="safetensors that training starts from, such as a client writes them",
+    )
     instead = parser.add_argument_group("instead of exporting")
     instead.add_argument("--list", action="store_true", help="print the methods, one a line")
     instead.add_argument(

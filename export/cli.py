@@ -107,23 +107,26 @@ def _run_federated(options: argparse.Namespace) -> int:
     local |= {name: settings.pop(name) for name in ("optimizer", "steps") if name in settings}
     if options.input_shape is None or options.classes is None:
         raise Usage("Of a model that a fleet trains give --input-shape and --classes", COMMAND)
-    try:
-        shape = tuple(int(size) for size in options.input_shape.split("x"))
-    except ValueError as error:
-        raise Usage(
-            f"--input-shape {options.input_shape!r} is not like 1x28x28", COMMAND
-        ) from error
     request = FederatedRequest(
         model=options.model,
         method=options.method,
-        input_shape=shape,
+        input_shape=_integers("--input-shape", options.input_shape, "x", "1x28x28"),
         classes=options.classes,
         seed=settings.pop("seed", 0),
         settings=settings,
         local=local,
+        bits=_integers("--predict-bits", options.predict_bits or "8,4", ",", "8,4"),
+        parameters=options.parameters,
     )
     _make(options, partial(prepare_federated, request))
     return 0
+
+
+def _integers(option: str, text: str, separator: str, example: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(separator))
+    except ValueError as error:
+        raise Usage(f"{option} {text!r} is not like {example}", COMMAND) from error
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from export.prepare import Prepared
@@ -14,6 +15,7 @@ from pockettune.method import PLAIN, compose, get
 __all__ = ["FederatedRequest", "is_federated", "prepare_federated"]
 
 PREDICTION_BITS = (8, 4)
+WIDTHS = (*range(2, 9), 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class FederatedRequest:
     local: Mapping[str, Any]
     bits: Sequence[int] = PREDICTION_BITS
     seed: int = 0
+    parameters: Path | None = None
+    """Safetensors with the values that training starts from."""
 
 
 def is_federated(method: str) -> bool:
@@ -42,8 +46,12 @@ def prepare_federated(request: FederatedRequest, advance: Advance) -> Prepared:
     """Bind methods and model, and make the programs of a client.
 
     Raises ConfigInvalid for an unknown name, a value out of range, or a model that reads anything
-    but numbers.
+    but numbers; of a file of parameters SafetensorsInvalid, TensorMismatch, ModelNotFinite,
+    IoFailed.
     """
+    for bits in request.bits:
+        if bits not in WIDTHS:
+            raise ConfigInvalid("predict_bits", bits, "2 to 8, or 32")
     composition = compose(request.method, request.settings)
 
     # They import torch: a wrong setting should be told without waiting for it.
@@ -52,6 +60,7 @@ def prepare_federated(request: FederatedRequest, advance: Advance) -> Prepared:
     from pockettune.local import LocalTraining
     from pockettune.models.classifier import load_classifier
     from pockettune.models.federated import federated_export
+    from pockettune.parameters_file import read_pack
 
     local = LocalTraining(**request.local)
     advance("making programs", 0, 1)
@@ -59,7 +68,10 @@ def prepare_federated(request: FederatedRequest, advance: Advance) -> Prepared:
     if len(request.input_shape) < 2:
         raise ConfigInvalid("model", request.model, "a model of pictures or of windows of readings")
     federation = bind(composition, model, local, ServerOptimizer(), seed=request.seed)
-    parts = federated_export(federation, request.bits)
+    initial = None
+    if request.parameters is not None:
+        initial = read_pack(request.parameters, federation.model.views)
+    parts = federated_export(federation, request.bits, initial)
     advance("", 1, 1)
     unused = ("server", "codec")
     config = {name: v for name, v in federation.description.items() if name not in unused}

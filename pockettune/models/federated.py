@@ -34,11 +34,15 @@ _ROLES = {"moment1": "moment", "moment2": "moment", "step": "counter"}
 _EXAMPLE_CLIENT = 1
 
 
-def federated_export(federation: Federation, bits: Sequence[int] = ()) -> MethodExport:
+def federated_export(
+    federation: Federation, bits: Sequence[int] = (), initial: Tensor | None = None
+) -> MethodExport:
     """The parts of a bundle for clients of ``federation``; ``bits`` are the widths, besides 32, at
-    which the model shall predict."""
+    which the model shall predict, ``initial`` the pack that it starts from in place of the
+    federation's."""
     model, local = federation.model, federation.local
-    initial = torch.from_numpy(federation.initial())
+    if initial is None:
+        initial = torch.from_numpy(federation.initial())
     state = _state(federation, initial)
     predicting = {width: _predict(federation, initial, width) for width in (FULL, *bits)}
     programs = (
