@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import string
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.drawing import draw_errors, draw_net
+from export.headline import lead, tiles
 from export.markup import bars, legend, section, table, text
 from export.sizes import size, tensor_bytes
 from pockettune.files import write_atomically
-from pockettune.method import TRAINED_ROLES
 
 if TYPE_CHECKING:
     from export.lower import LoweredProgram
@@ -71,37 +71,11 @@ def render(data: ReportData) -> str:
     )
     return template.substitute(
         title=text(manifest["name"]),
-        lead=text(_lead(data)),
-        tiles="".join(f"<div class=tile><b>{b}</b><span>{s}</span></div>" for b, s in _tiles(data)),
+        lead=text(lead(data)),
+        tiles="".join(f"<div class=tile><b>{b}</b><span>{s}</span></div>" for b, s in tiles(data)),
         sections="\n".join(sections),
         footer=_footer(manifest),
     )
-
-
-def _lead(data: ReportData) -> str:
-    training = data.manifest["training"]["program"]
-    arena = data.manifest["budget"]["programs"][training]["arena_bytes"]
-    return (
-        f"A bundle for {data.manifest['task'].replace('_', ' ')} that a device can train by itself."
-        f" One training step works in {size(arena)} beside its weights, which stay in the file and"
-        " are mapped."
-    )
-
-
-def _tiles(data: ReportData) -> Iterable[tuple[str, str]]:
-    manifest, training = data.manifest, data.manifest["training"]["program"]
-    nodes = sum(program.nodes for program in data.programs.values())
-    portable = sum(item.count for program in data.programs.values() for item in program.portable)
-    yield size(data.bundle_bytes), "bundle, all files"
-    arena = manifest["budget"]["programs"][training]["arena_bytes"]
-    yield size(arena), "working memory of a training step"
-    tensors = manifest["tensors"].values()
-    trained = sum(sum(each["shape"]) for each in tensors if each["role"] in TRAINED_ROLES)
-    yield f"{trained:,}", "trained numbers"
-    yield f"{portable:,}", f"of {nodes:,} operators outside the fast kernels"
-    if (worst := manifest["parity"][training].get("max_relative_error")) is not None:
-        yield f"{worst:.1e}", "largest gradient error against PyTorch"
-    yield f"{sum(data.seconds.values()):.0f} s", "to export"
 
 
 def _net(data: ReportData) -> str:
