@@ -51,6 +51,7 @@ check: $(READY) ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	find sdk/engine \( -name '*.cpp' -o -name '*.h' \) -print0 | xargs -0 $(BIN)/clang-format --dry-run -Werror
 
 format: $(READY) ## format Python and C++
 	$(BIN)/ruff format .

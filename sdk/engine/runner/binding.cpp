@@ -6,8 +6,8 @@
 namespace pockettune {
 namespace {
 
-constexpr std::array<std::string_view, 7> scopes{"prompt",  "photo", "sample", "picture",
-                                                 "step",    "round", "client"};
+constexpr std::array<std::string_view, 7> scopes{"prompt", "photo", "sample", "picture",
+                                                 "step",   "round", "client"};
 
 constexpr std::array<std::pair<std::string_view, BindingKind>, 4> whole{
     {{"random.normal", BindingKind::random_normal},

@@ -183,8 +183,7 @@ float Executor::metric(std::string_view name) const {
       return slot.value.as<float>()[0];
   }
   throw Failure(code::bundle_manifest_invalid, "program '" + program_.name + "' lacks metric." +
-                                                   std::string(name) +
-                                                   ": export the bundle again");
+                                                   std::string(name) + ": export the bundle again");
 }
 
 std::span<const float> Executor::output() const {

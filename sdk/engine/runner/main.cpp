@@ -33,13 +33,11 @@ struct Command {
   std::string_view name;
   void (*run)(std::span<char*>);
 };
-constexpr Command commands[] = {{"verify", pockettune::verify},
-                                {"personalize", pockettune::personalize},
-                                {"generate", pockettune::generate},
-                                {"train", pockettune::train},
-                                {"evaluate", pockettune::evaluate},
-                                {"bench", pockettune::bench},
-                                {"run", pockettune::run_program}};
+constexpr Command commands[] = {
+    {"verify", pockettune::verify},     {"personalize", pockettune::personalize},
+    {"generate", pockettune::generate}, {"train", pockettune::train},
+    {"evaluate", pockettune::evaluate}, {"bench", pockettune::bench},
+    {"run", pockettune::run_program}};
 
 /// Prints one line without asking for memory. Names in a sentence may come from anybody's file:
 /// control characters become spaces, and of a long sentence the middle goes.
@@ -91,7 +89,8 @@ void dispatch(std::span<char*> words) {
   }
   throw pockettune::Failure(
       pockettune::code::usage,
-      "'" + name + "' is no command: use verify, personalize, generate, train, evaluate, bench or run");
+      "'" + name +
+          "' is no command: use verify, personalize, generate, train, evaluate, bench or run");
 }
 
 }  // namespace

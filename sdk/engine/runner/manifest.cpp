@@ -60,11 +60,12 @@ std::vector<View> parse_views(const Reader& reader, const StateTensor& tensor) {
 }
 
 StateTensor parse_tensor(const Reader& reader) {
-  StateTensor tensor{reader["dtype"].dtype(),
-                     reader["shape"].shape(),
-                     reader["role"].one_of({"adapter", "model", "moment", "accumulator", "counter"}),
-                     {},
-                     {}};
+  StateTensor tensor{
+      reader["dtype"].dtype(),
+      reader["shape"].shape(),
+      reader["role"].one_of({"adapter", "model", "moment", "accumulator", "counter"}),
+      {},
+      {}};
   if (!reader["file"].is_null()) tensor.file = reader["file"].text();
   check_bytes(reader, tensor.shape, tensor.dtype);
   if (reader.has("views")) tensor.views = parse_views(reader["views"], tensor);

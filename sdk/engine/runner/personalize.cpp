@@ -115,8 +115,8 @@ void personalize(std::span<char*> words) {
                           checkpoints, state, losses);
   }
 
-  const double change = change_since(initial_value(bundle, manifest.adapter),
-                                     state.now(manifest.adapter), "adapter");
+  const double change =
+      change_since(initial_value(bundle, manifest.adapter), state.now(manifest.adapter), "adapter");
   const Path adapter = out / adapter_name;
   write_adapter(adapter, bundle, state.now(manifest.adapter));
   Json resumed_from;

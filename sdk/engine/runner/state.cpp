@@ -79,9 +79,9 @@ void read_views(const Path& path, const StateTensor& tensor, std::span<std::byte
   }
   if (file.entries().size() != views.size()) {
     throw Failure(code::tensor_mismatch,
-                  "the file '" + path.string() + "' has " +
-                      std::to_string(file.entries().size()) + " tensors, the bundle takes " +
-                      std::to_string(views.size()) + ": use one made with this bundle");
+                  "the file '" + path.string() + "' has " + std::to_string(file.entries().size()) +
+                      " tensors, the bundle takes " + std::to_string(views.size()) +
+                      ": use one made with this bundle");
   }
 }
 

@@ -41,8 +41,8 @@ Buffer initial_value(const Bundle& bundle, const std::string& name);
 /// Writes a pack's named tensors to a file of their own.
 void write_views(const Path& path, const StateTensor& tensor, std::span<const std::byte> pack,
                  const Metadata& metadata);
-/// Reads such a file (float32 or float16) into the pack. Raises tensor_mismatch when its tensors are
-/// not exactly the pack's.
+/// Reads such a file (float32 or float16) into the pack. Raises tensor_mismatch when its tensors
+/// are not exactly the pack's.
 void read_views(const Path& path, const StateTensor& tensor, std::span<std::byte> pack);
 
 /// The adapter file (spec/bundle.md, 6) of the flat pack.

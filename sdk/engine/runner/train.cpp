@@ -49,9 +49,10 @@ void train(std::span<char*> words) {
   const Manifest& manifest = bundle.manifest();
   require_task(manifest, "classification");
   const Classification& task = *manifest.classification;
-  const Identity identity{arguments.seed(),
-                          static_cast<uint64_t>(arguments.whole("round", 0, (1 << 20) - 1).value_or(0)),
-                          static_cast<uint64_t>(arguments.whole("client", 0, (1 << 24) - 1).value_or(0))};
+  const Identity identity{
+      arguments.seed(),
+      static_cast<uint64_t>(arguments.whole("round", 0, (1 << 20) - 1).value_or(0)),
+      static_cast<uint64_t>(arguments.whole("client", 0, (1 << 24) - 1).value_or(0))};
   const Numbers hyper = hyper_of(arguments, manifest.training);
   const std::optional<Path> start = arguments.optional_path("state");
   start_engine(bundle, arguments.threads());
@@ -96,17 +97,17 @@ void train(std::span<char*> words) {
       }
       const int64_t begin = step % per_epoch * task.batch_size;
       const int64_t count = std::min(task.batch_size, examples.count() - begin);
-      examples.fill(batch, std::span(order).subspan(static_cast<size_t>(begin),
-                                                    static_cast<size_t>(count)));
+      examples.fill(
+          batch, std::span(order).subspan(static_cast<size_t>(begin), static_cast<size_t>(count)));
       return identity.item(step);
     };
-    seconds = train_steps(
-        step_program, item,
-        {first, steps, arguments.whole("checkpoint-every", 1, most_steps).value_or(25)},
-        checkpoints, state, losses);
+    seconds =
+        train_steps(step_program, item,
+                    {first, steps, arguments.whole("checkpoint-every", 1, most_steps).value_or(25)},
+                    checkpoints, state, losses);
   }
 
-  const double change = change_since(before, state.now(task.parameters), "parameters");
+  const double change = change_since(before, state.now(task.parameters), "model");
   const Path parameters = out / parameters_name;
   write_views(parameters, manifest.tensors.at(task.parameters), state.now(task.parameters),
               {{"bundle_id", manifest.bundle_id}});

@@ -13,15 +13,15 @@
 namespace pockettune {
 
 FolderLock::FolderLock(const Path& folder)
-      : descriptor_(open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
-    if (descriptor_ < 0) throw file_failure("cannot create", folder / "lock");
-    // A file system without locks (another errno) has to do without.
-    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-      close(descriptor_);
-      throw Failure(code::io_failed, "another run uses '" + folder.string() +
-                                         "': wait for it, or use another --out folder");
-    }
+    : descriptor_(open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+  if (descriptor_ < 0) throw file_failure("cannot create", folder / "lock");
+  // A file system without locks (another errno) has to do without.
+  if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    close(descriptor_);
+    throw Failure(code::io_failed, "another run uses '" + folder.string() +
+                                       "': wait for it, or use another --out folder");
   }
+}
 
 FolderLock::~FolderLock() { close(descriptor_); }
 
@@ -86,9 +86,9 @@ double change_since(const Buffer& before, std::span<const std::byte> bytes,
         "the " + what + " is not finite: use a smaller --learning-rate and another --out folder");
   }
   if (sum == 0) {
-    throw Failure(code::adapter_unchanged,
-                  "training changed nothing, so no " + what + " was written: use a larger "
-                  "--learning-rate or more --steps");
+    throw Failure(code::adapter_unchanged, "training changed nothing, so no " + what +
+                                               " was written: use a larger "
+                                               "--learning-rate or more --steps");
   }
   return std::sqrt(sum);
 }

@@ -1,4 +1,5 @@
-// What every training run does: hold its folder, go through its steps, save, and look at the result.
+// What every training run does: hold its folder, go through its steps, save, and look at the
+// result.
 #pragma once
 #include <functional>
 #include <initializer_list>
@@ -39,7 +40,8 @@ std::vector<double> train_steps(Executor& program, const std::function<Item(int6
 
 /// L2 norm of the change of a trained tensor; `what` is its name for people. Raises
 /// adapter_unchanged, loss_not_finite.
-double change_since(const Buffer& before, std::span<const std::byte> after, const std::string& what);
+double change_since(const Buffer& before, std::span<const std::byte> after,
+                    const std::string& what);
 
 Buffer copy_of(std::span<const std::byte> bytes);
 
