@@ -1,0 +1,63 @@
+package org.pockettune.executorch
+
+import org.pockettune.Bundle
+import org.pockettune.Engine
+import org.pockettune.ErrorCode
+import org.pockettune.PocketTuneException
+import org.pockettune.Session
+import org.pytorch.executorch.Module
+
+/**
+ * Runs programs with ExecuTorch, by the classes of its official Android library.
+ *
+ * @property threads threads that operators may use.
+ * @property version the runtime's version, like `1.5.1`, when the app knows it: the library does not tell. Bundles that
+ *   were made for another one are refused then.
+ */
+public class ExecuTorchEngine(
+    public val threads: Int = 1,
+    public val version: String? = null,
+) : Engine {
+    init {
+        if (threads !in 1..MOST_THREADS) {
+            throw PocketTuneException(ErrorCode.CONFIG_INVALID, "threads must be 1 to $MOST_THREADS, not $threads")
+        }
+    }
+
+    override val id: String get() = "executorch"
+
+    override fun open(
+        bundle: Bundle,
+        program: String,
+    ): Session {
+        val description =
+            bundle.manifest.programs[program]
+                ?: throw PocketTuneException(ErrorCode.PROGRAM_MISSING, "the bundle has no program '$program': use one that it has")
+        val place =
+            description.engines[id]
+                ?: throw PocketTuneException(
+                    ErrorCode.PROGRAM_MISSING,
+                    "the bundle has '$program' for other engines only: export it for executorch",
+                )
+        checkVersion(bundle)
+        val module =
+            engineCall("'${place.file}' cannot be opened") {
+                Module.load(bundle.path(place.file).toString(), Module.LOAD_MODE_MMAP, threads)
+            }
+        return ExecuTorchSession(module, place.method, program, description)
+    }
+
+    private fun checkVersion(bundle: Bundle) {
+        val made = bundle.manifest.tools[id]?.substringBefore('+')
+        val here = version?.substringBefore('+')
+        if (here == null || here == made) return
+        throw PocketTuneException(
+            ErrorCode.ENGINE_VERSION_MISMATCH,
+            "the bundle was made for executorch ${made ?: "of an unknown version"} and this app has $here: export it again with $here",
+        )
+    }
+
+    private companion object {
+        const val MOST_THREADS = 64
+    }
+}
