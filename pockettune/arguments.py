@@ -33,6 +33,7 @@ def parser(commands: Mapping[str, Callable[..., object]]) -> argparse.ArgumentPa
     _personalize(names, commands["personalize"])
     _generate(names, commands["generate"])
     _verify(names, commands["verify"])
+    _sign(names, commands["sign"])
     for name, text, add_options in (
         ("simulate", "let a fleet learn together, simulated", simulate.add_options),
         ("data", "look at a data set and how it is shared out", data.add_options),
@@ -116,6 +117,23 @@ def _verify(names: argparse._SubParsersAction[_Parser], function: Callable[..., 
     )
     add.set_defaults(run=function)
     add.add_argument("--bundle", type=Path, required=True, metavar="DIR")
+    add.add_argument(
+        "--key", type=Path, metavar="PUBLIC.pem", help="it must be signed by this key's owner"
+    )
+    add.add_argument("--json", action="store_true", help="print the result as JSON, nothing else")
+
+
+def _sign(names: argparse._SubParsersAction[_Parser], function: Callable[..., object]) -> None:
+    add = names.add_parser(
+        "sign",
+        help="sign a bundle",
+        description="Signs a bundle (ECDSA P-256), so that an app can refuse any other's. The id"
+        " stays. A key: openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8"
+        " -nocrypt",
+    )
+    add.set_defaults(run=function)
+    add.add_argument("--bundle", type=Path, required=True, metavar="DIR")
+    add.add_argument("--key", type=Path, required=True, metavar="PRIVATE.pem")
     add.add_argument("--json", action="store_true", help="print the result as JSON, nothing else")
 
 

@@ -4,6 +4,7 @@ bundle = open_bundle(folder)              # every byte checked, or a typed error
 bundle.manifest["training"]["steps"]
 bundle.path("programs.pte")
 bundle.initial_state()                    # name -> array
+open_bundle(folder, key=public_key)       # and signed by the key's owner
 
 write_bundle(folder, manifest, files)     # all of it under the final name, or nothing
 """
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,18 +34,19 @@ from pockettune.errors import (
     BundlePathInvalid,
     IoFailed,
 )
-from pockettune.files import open_plain, storage_errors, sync_folder
+from pockettune.files import open_plain, storage_errors, sync_folder, write_atomically
 from pockettune.manifest import file_name_fault, reference_faults, structure_faults
 
-__all__ = ["FORMAT", "Bundle", "encode_manifest", "open_bundle", "write_bundle"]
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+__all__ = ["FORMAT", "Bundle", "encode_manifest", "open_bundle", "sign_bundle", "write_bundle"]
 
 FORMAT = 1
 
 _MANIFEST = "manifest.json"
 _LONGEST_MANIFEST = 16 * 2**20
-_PREFIX = re.compile(
-    rb'\{"bundle_id":"([0-9a-f]{64})","signature":"(?:[A-Za-z0-9+/]{85}[AQgw]==)?",'
-)
+_PREFIX = re.compile(rb'\{"bundle_id":"([0-9a-f]{64})","signature":"([A-Za-z0-9+/]{85}[AQgw]==)?",')
 _CHUNK = 2**20
 
 
@@ -78,15 +80,18 @@ class Bundle:
         return state
 
 
-def open_bundle(folder: Path, *, verify: bool = True) -> Bundle:
+def open_bundle(
+    folder: Path, *, verify: bool = True, key: ec.EllipticCurvePublicKey | None = None
+) -> Bundle:
     """Opens a bundle by the rules of ``spec/bundle.md``, in the order given there.
 
     ``verify=False`` leaves out the hashes of the files (for those who have just checked them).
+    With a ``key`` the bundle must be signed by its owner, or it is ``BundleSignatureInvalid``.
     Raises ``BundleNotFound``, ``BundleManifestInvalid``, ``BundleFormatUnsupported``,
     ``BundleCorrupt``, ``BundlePathInvalid``, ``SafetensorsInvalid``, ``TensorMismatch`` or
     ``IoFailed``.
     """
-    manifest = _read_manifest(folder)
+    manifest = _read_manifest(folder, key)
     _check_manifest(folder, manifest)
     for name, entry in manifest["files"].items():
         _check_size(folder, name, entry["bytes"])
@@ -144,8 +149,24 @@ def encode_manifest(manifest: Mapping[str, Any]) -> bytes:
     return b'{"bundle_id":"' + bundle_id + b'","signature":"",' + rest
 
 
-def _read_manifest(folder: Path) -> Any:
-    """The parsed manifest, its identity checked."""
+def sign_bundle(folder: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    """Signs a bundle, in place of any signature before; its id stays.
+
+    Raises what ``open_bundle`` raises for a bundle that is not whole, ``DiskFull`` or ``IoFailed``.
+    """
+    from pockettune.signature import sign
+
+    open_bundle(folder)
+    prefix, rest = _split_manifest(folder)
+    signed = b'{"bundle_id":"%s","signature":"%s",' % (
+        prefix[1],
+        sign(b"{" + rest, key).encode("ascii"),
+    )
+    write_atomically(folder / _MANIFEST, signed + rest)
+
+
+def _split_manifest(folder: Path) -> tuple[re.Match[bytes], bytes]:
+    """The manifest's prefix, and the bytes after it that the prefix identifies."""
     path = folder / _MANIFEST
     try:
         with open_plain(path) as file:
@@ -159,10 +180,21 @@ def _read_manifest(folder: Path) -> Any:
     prefix = _PREFIX.match(text)
     if prefix is None:
         raise BundleManifestInvalid(folder, "", "it does not begin with bundle_id and signature")
-    if hashlib.sha256(b"{" + text[prefix.end() :]).hexdigest() != prefix[1].decode("ascii"):
+    rest = text[prefix.end() :]
+    if hashlib.sha256(b"{" + rest).hexdigest() != prefix[1].decode("ascii"):
         raise BundleCorrupt(path, "its contents do not fit its bundle_id")
+    return prefix, rest
+
+
+def _read_manifest(folder: Path, key: ec.EllipticCurvePublicKey | None) -> Any:
+    """The parsed manifest, its identity and, with a key, its signature checked."""
+    prefix, rest = _split_manifest(folder)
+    if key is not None:
+        from pockettune.signature import require_signature
+
+        require_signature(folder, b"{" + rest, (prefix[2] or b"").decode("ascii"), key)
     try:
-        return strict_json.decode(text)
+        return strict_json.decode(prefix[0] + rest)
     except ValueError as error:
         raise BundleManifestInvalid(folder, "", str(error)) from None
 

@@ -1,4 +1,4 @@
-"""The command ``pockettune``: personalize, generate, verify; simulate and data for research."""
+"""The command ``pockettune``: personalize, generate, verify, sign; simulate, data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from pockettune.arguments import parser
-from pockettune.bundle import Bundle, open_bundle
+from pockettune.bundle import Bundle, open_bundle, sign_bundle
 from pockettune.data import command as data
 from pockettune.errors import (
     Bug,
@@ -34,6 +34,7 @@ from pockettune.images import photo_files, read_photo
 from pockettune.personalize import Drawing, Subject, Training, generate, personalize, tokenizer_of
 from pockettune.progress import progress
 from pockettune.sheet import before_and_after
+from pockettune.signature import read_private_key, read_public_key
 from pockettune.simulate import command as simulate
 
 __all__ = ["main"]
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "personalize": _personalize,
             "generate": _generate,
             "verify": _verify,
+            "sign": _sign,
             "simulate": simulate.run,
             "data": data.run,
         }
@@ -215,13 +217,24 @@ def _generate(options: argparse.Namespace, console: Console) -> Result:
 
 def _verify(options: argparse.Namespace, console: Console) -> Result:
     del console
-    manifest = open_bundle(options.bundle).manifest
+    key = None if options.key is None else read_public_key(options.key)
+    manifest = open_bundle(options.bundle, key=key).manifest
+    signed = "" if key is None else " and signed by this key"
     bundle_bytes = sum(file["bytes"] for file in manifest["files"].values())
     return {
         "name": manifest["name"],
         "bundle_id": manifest["bundle_id"],
         "programs": sorted(manifest["programs"]),
         "bytes": bundle_bytes,
-        "summary": f"{options.bundle} is whole: {manifest['name']}, {len(manifest['programs'])}"
-        f" programs, {bundle_bytes / 1e6:.1f} MB, id {manifest['bundle_id'][:12]}",
+        "signed": key is not None,
+        "summary": f"{options.bundle} is whole{signed}: {manifest['name']},"
+        f" {len(manifest['programs'])} programs, {bundle_bytes / 1e6:.1f} MB,"
+        f" id {manifest['bundle_id'][:12]}",
     }
+
+
+def _sign(options: argparse.Namespace, console: Console) -> Result:
+    del console
+    sign_bundle(options.bundle, read_private_key(options.key))
+    bundle_id = open_bundle(options.bundle, verify=False).bundle_id
+    return {"bundle_id": bundle_id, "summary": f"{options.bundle} is signed, id {bundle_id[:12]}"}

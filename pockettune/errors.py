@@ -18,7 +18,8 @@ PocketTuneError
 │   ├── BundleFormatUnsupported  12
 │   ├── BundleCorrupt            13
 │   ├── BundlePathInvalid        14
-│   └── EngineVersionMismatch    15
+│   ├── EngineVersionMismatch    15
+│   └── BundleSignatureInvalid   16
 ├── TensorError
 │   ├── SafetensorsInvalid       20
 │   ├── TensorMismatch           21
@@ -70,6 +71,7 @@ __all__ = [
     "BundleManifestInvalid",
     "BundleNotFound",
     "BundlePathInvalid",
+    "BundleSignatureInvalid",
     "ConfigInvalid",
     "CutIllegal",
     "DataInvalid",
@@ -284,6 +286,18 @@ class EngineVersionMismatch(BundleError):
         super().__init__(
             f"The bundle was made for {engine} {_quoted(bundle_version)[1:-1]}, and this is"
             f" {engine_version}; install the bundle's version or export the bundle again."
+        )
+
+
+class BundleSignatureInvalid(BundleError):
+    """The bundle is not signed, or not by the key that was asked for."""
+
+    code, exit_status = "bundle_signature_invalid", 16
+
+    def __init__(self, folder: _Name, reason: str) -> None:
+        super().__init__(
+            f"The bundle {folder} does not bear the signature that was asked for:"
+            f" {reason}; use a bundle of that key's owner, or the key that signed it."
         )
 
 

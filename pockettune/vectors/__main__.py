@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from pockettune.vectors import golden, hostile_bundles, hostile_tensors, hostile_updates, updates
+from pockettune.vectors.conditions import conditions
 from pockettune.vectors.fuzz import fuzz, fuzz_updates
 from pockettune.vectors.numbers import random_numbers
+from pockettune.vectors.sdk import prompts, signatures
 
 __all__ = ["generate", "main"]
 
 _VECTORS = Path(__file__).parents[2] / "spec" / "vectors"
+_TOKENIZER = Path(__file__).parents[1] / "models/starter/weights/tokenizer"
 
 
 def generate(folder: Path) -> None:
@@ -56,6 +59,19 @@ def generate(folder: Path) -> None:
         index.append(entry | ({"expected": update.expected} if update.expected else {}))
     _write_index(folder / "hostile.json", index)
     (folder / "random.json").write_text(json.dumps(random_numbers()) + "\n")
+    _write_sdk(folder / "sdk")
+
+
+def _write_sdk(folder: Path) -> None:
+    for name in ("vocab.json", "merges.txt"):
+        _write_folder(folder / "tokenizer", {name: (_TOKENIZER / name).read_bytes()})
+    words = prompts(folder / "tokenizer/vocab.json", folder / "tokenizer/merges.txt")
+    for name, value in (
+        ("conditions", conditions()),
+        ("signatures", signatures()),
+        ("tokenizer", words),
+    ):
+        (folder / f"{name}.json").write_text(json.dumps(value, indent=1) + "\n")
 
 
 def main() -> None:

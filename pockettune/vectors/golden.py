@@ -16,8 +16,10 @@ import numpy as np
 
 from pockettune import random, strict_json, tensor_file
 from pockettune.bundle import encode_manifest
+from pockettune.signature import sign
 from pockettune.tensor_file import read_header
 from pockettune.vectors import classification
+from pockettune.vectors.sdk import KEY
 
 __all__ = ["FILES", "bundles", "describe_tensors", "manifest", "tensor_files", "with_rest"]
 
@@ -28,7 +30,6 @@ _HIDDEN = [1, 2, 2, 2]
 _TEXT = [1, _LENGTH, 3]
 _ADAPTER = 14
 _UNSIGNED = b'"signature":""'
-_SIGNED = b'"signature":"' + b"QUJD" * 21 + b'QQ=="'
 
 FILES: Mapping[str, bytes] = {
     "programs.pte": b"not a program, only bytes that have to arrive unchanged\n",
@@ -180,6 +181,13 @@ def with_rest(rest: bytes) -> bytes:
     return b'{"bundle_id":"' + bundle_id + b'","signature":"",' + rest
 
 
+def _signed(plain: bytes) -> bytes:
+    """A manifest with the signature of the vectors' key."""
+    canonical = b"{" + plain.partition(_UNSIGNED + b",")[2]
+    signature = f'"signature":"{sign(canonical, KEY)}"'.encode("ascii")
+    return plain.replace(_UNSIGNED, signature, 1)
+
+
 def bundles() -> dict[str, dict[str, bytes]]:
     """The golden bundles: name -> file -> contents."""
     plain = encode_manifest(manifest())
@@ -189,10 +197,7 @@ def bundles() -> dict[str, dict[str, bytes]]:
     return {
         "bundle": {"manifest.json": plain, **FILES},
         # A reader without a key takes any signature of the right form.
-        "bundle_signed": {
-            "manifest.json": plain.replace(_UNSIGNED, _SIGNED),
-            **FILES,
-        },
+        "bundle_signed": {"manifest.json": _signed(plain), **FILES},
         # Unknown members, the greatest depth, letters beyond ASCII, an engine of the future.
         "bundle_tolerant": {"manifest.json": encode_manifest(tolerant), **FILES},
         "bundle_classification": {
