@@ -30,31 +30,18 @@ public class ExecuTorchEngine(
         bundle: Bundle,
         program: String,
     ): Session {
-        val description =
-            bundle.manifest.programs[program]
-                ?: throw PocketTuneException(ErrorCode.PROGRAM_MISSING, "the bundle has no program '$program': use one that it has")
+        val description = bundle.program(program)
         val place =
             description.engines[id]
                 ?: throw PocketTuneException(
                     ErrorCode.PROGRAM_MISSING,
                     "the bundle has '$program' for other engines only: export it for executorch",
                 )
-        checkVersion(bundle)
-        val module =
-            engineCall("'${place.file}' cannot be opened") {
-                Module.load(bundle.path(place.file).toString(), Module.LOAD_MODE_MMAP, threads)
-            }
+        version?.let { bundle.checkEngine(id, it) }
+        val path = bundle.file(place.file)
+        val module = engineCall("'${place.file}' cannot be opened") { Module.load("$path", Module.LOAD_MODE_MMAP, threads) }
+        bundle.file(place.file) // still the file that was verified, now that it is mapped
         return ExecuTorchSession(module, place.method, program, description)
-    }
-
-    private fun checkVersion(bundle: Bundle) {
-        val made = bundle.manifest.tools[id]?.substringBefore('+')
-        val here = version?.substringBefore('+')
-        if (here == null || here == made) return
-        throw PocketTuneException(
-            ErrorCode.ENGINE_VERSION_MISMATCH,
-            "the bundle was made for executorch ${made ?: "of an unknown version"} and this app has $here: export it again with $here",
-        )
     }
 
     private companion object {
