@@ -14,10 +14,10 @@ import org.pockettune.Trainer
 import org.pockettune.TrainingSettings
 import org.pockettune.executorch.ExecuTorchEngine
 import org.pockettune.host.HostRuntime
-import java.nio.file.Files
 import java.nio.file.Path
 import kotlin.system.exitProcess
 
+private const val COMMANDS = "train, evaluate, predict, personalize or generate"
 private const val PLENTY = 1L shl 50
 
 /** A desktop is always plugged in, and nobody minds. */
@@ -54,10 +54,12 @@ private suspend fun command(
     "train" -> train(options)
     "evaluate" -> evaluate(options)
     "predict" -> predict(options)
-    else -> throw PocketTuneException(ErrorCode.USAGE, "no command '$name': use train, evaluate or predict")
+    "personalize" -> personalize(options)
+    "generate" -> generate(options)
+    else -> throw PocketTuneException(ErrorCode.USAGE, "no command '$name': use $COMMANDS")
 }
 
-private fun engine(options: Options) = ExecuTorchEngine(options.whole("threads") ?: 1, HostRuntime.version())
+internal fun engine(options: Options) = ExecuTorchEngine(options.whole("threads") ?: 1, HostRuntime.version())
 
 private fun trainer(options: Options) =
     Trainer(
@@ -74,10 +76,10 @@ private suspend fun train(options: Options) {
         TrainingSettings(
             steps = options.whole("steps"),
             epochs = options.whole("epochs"),
-            seed = options.text("seed")?.let(java.lang.Long::parseUnsignedLong) ?: 0,
+            seed = options.seed(),
             round = options.whole("round") ?: 0,
             client = options.whole("client") ?: 0,
-            learningRate = options.text("learning-rate")?.toDouble(),
+            learningRate = options.real("learning-rate"),
             parameters = options.text("parameters"),
             checkpointEvery = options.whole("checkpoint-every") ?: 25,
         )
@@ -91,15 +93,11 @@ private suspend fun evaluate(options: Options) {
     println("""{"event":"done","examples":${found.examples},"loss":${found.loss},"accuracy":${found.accuracy}}""")
 }
 
-/** Writes the logits as little-endian float32. */
+/** Takes and writes files of little-endian float32. */
 private suspend fun predict(options: Options) {
-    val bytes = Files.readAllBytes(options.path("inputs"))
-    val inputs = FloatArray(bytes.size / Float.SIZE_BYTES)
-    java.nio.ByteBuffer.wrap(bytes).order(java.nio.ByteOrder.LITTLE_ENDIAN).asFloatBuffer().get(inputs)
+    val inputs = readFloats(options.path("inputs"))
     val logits = trainer(options).predict(inputs, options.text("parameters"), options.whole("bits") ?: 32)
-    val text = java.nio.ByteBuffer.allocate(logits.size * Float.SIZE_BYTES).order(java.nio.ByteOrder.LITTLE_ENDIAN)
-    text.asFloatBuffer().put(logits)
-    Files.write(options.path("logits"), text.array())
+    writeFloats(options.path("logits"), logits)
 }
 
 internal fun print(event: RunEvent) {

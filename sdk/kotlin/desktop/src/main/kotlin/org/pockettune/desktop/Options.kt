@@ -16,7 +16,14 @@ internal class Options(
 
     fun text(name: String): String? = values[name]
 
-    fun path(name: String): Path = Path.of(text(name) ?: fail("--$name is missing"))
+    fun required(name: String): String = text(name) ?: fail("--$name is missing")
+
+    fun path(name: String): Path = Path.of(required(name))
+
+    fun real(name: String): Double? = text(name)?.let { it.toDoubleOrNull() ?: fail("--$name takes a number, not '$it'") }
+
+    /** An unsigned 64-bit integer. */
+    fun seed(): Long = text("seed")?.let { it.toULongOrNull()?.toLong() ?: fail("--seed takes a whole number, not '$it'") } ?: 0
 
     fun whole(name: String): Int? = text(name)?.let { it.toIntOrNull() ?: fail("--$name takes a whole number, not '$it'") }
 
