@@ -12,8 +12,7 @@ import kotlin.test.assertEquals
 class SessionTest {
     private val program = Prepared.bundle.program("evaluate")
 
-    private fun buffers(sizes: List<Long>) =
-        sizes.map { ByteBuffer.allocateDirect(it.toInt()).order(ByteOrder.nativeOrder()) }
+    private fun buffers(sizes: List<Long>) = sizes.map { ByteBuffer.allocateDirect(it.toInt()).order(ByteOrder.nativeOrder()) }
 
     @Test
     fun `a closed session refuses to run`() {

@@ -65,7 +65,11 @@ internal class ExecuTorchSession(
             module.execute(method, *(arguments as Array<EValue>))
         } catch (failure: ExecutorchRuntimeException) {
             // Shapes never change, so only the first run can find them wrong.
-            if (!succeeded && failure.errorCode in mismatches) mismatch("takes other tensors than its manifest lists: ${failure.detailedError}")
+            if (!succeeded &&
+                failure.errorCode in mismatches
+            ) {
+                mismatch("takes other tensors than its manifest lists: ${failure.detailedError}")
+            }
             throw engineFailure("program '$name' failed", failure)
         }
 
