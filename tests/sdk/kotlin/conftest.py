@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -168,6 +169,34 @@ def run_native(native: Path) -> Desktop:
     return call
 
 
-def events(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
-    """The lines of progress."""
-    return [json.loads(line) for line in done.stdout.splitlines()]
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The engine's toy bundle, with words: "a" to "f" are tokens 1 to 6."""
+    engine = ROOT / "tests/engine"
+    sys.path.insert(0, str(engine))
+    from toy_bundle import INITIAL, manifest
+
+    from pockettune import tensor_file
+    from pockettune.bundle import write_bundle
+
+    programs = ROOT / "build/toy-kotlin.pte"
+    with _alone("toy"):
+        newest = max(
+            (engine / name).stat().st_mtime for name in ("toy_bundle.py", "toy_programs.py")
+        )
+        if not programs.exists() or programs.stat().st_mtime < newest:
+            partial = programs.with_suffix(".partial")
+            environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{engine}"}
+            command = [sys.executable, engine / "toy_programs.py", partial, "unplanned"]
+            subprocess.run(list(map(str, command)), env=environment, check=True)
+            partial.rename(programs)
+    words = {f"{letter}</w>": 1 + index for index, letter in enumerate("abcdef")}
+    files: dict[str, Path | bytes] = {
+        "programs.pte": programs,
+        "state/adapter.safetensors": tensor_file.encode({"adapter": INITIAL}),
+        "tokenizer/vocab.json": json.dumps({**words, "<|endoftext|>": 9}).encode(),
+        "tokenizer/merges.txt": b"#version: 0.2\n",
+    }
+    folder = tmp_path_factory.mktemp("toy") / "bundle"
+    write_bundle(folder, manifest(), files)
+    return folder

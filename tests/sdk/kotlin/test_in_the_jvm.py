@@ -6,8 +6,9 @@ import subprocess
 from pathlib import Path
 
 
-
-def test_trainer_and_session(class_path: str, natives: Path, prepared: Path, tmp_path: Path) -> None:
+def test_trainer_and_session(
+    class_path: str, natives: Path, prepared: Path, tmp_path: Path
+) -> None:
     classes = Path(__file__).parents[3] / "sdk/kotlin/desktop/target/test-classes"
     launcher = "org.junit.platform.console.ConsoleLauncher"
     properties = [f"-Dpockettune.prepared={prepared}", f"-Dpockettune.natives={natives}"]

@@ -1,4 +1,4 @@
-"""The Kotlin trainer on a desktop JVM beside the native runner: the same bytes, and no work lost."""
+"""The Kotlin trainer on a desktop JVM beside the native runner: the same bytes, nothing lost."""
 
 from __future__ import annotations
 
