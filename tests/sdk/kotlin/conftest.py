@@ -20,6 +20,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 KOTLIN = ROOT / "sdk/kotlin"
 PREPARED = ROOT / "build/kotlin-prepared"
+PERSON = 3
 
 Desktop = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -126,7 +127,7 @@ def desktop(class_path: str, natives: Path) -> Desktop:
 
 @pytest.fixture(scope="session")
 def prepared() -> Path:
-    """A har-conv bundle, and the windows of one person of the watch data: both series apart.
+    """A har-conv bundle; one person's windows of the watch data, both series apart; all others'.
 
     Kept in build/, since the export takes longer than the tests.
     """
@@ -143,9 +144,15 @@ def prepared() -> Path:
             command = [sys.executable, "-m", "export", *options.split(), "--momentum", "0.9"]
             _must_succeed([*command, "--out", PREPARED / "bundle"])
             data = watch.load()
-            for split, name in ((data.train, "train"), (data.test, "test")):
-                person = split.take(np.flatnonzero(split.users == 2))
-                tensors = {"inputs": person.inputs, "labels": person.labels}
+            sides = (data.train, data.test)
+            person = [side.take(np.flatnonzero(side.users == PERSON)) for side in sides]
+            others = [side.take(np.flatnonzero(side.users != PERSON)) for side in sides]
+            files = {"others": others, "train": person[:1], "test": person[1:]}
+            for name, parts in files.items():
+                tensors = {
+                    "inputs": np.concatenate([part.inputs for part in parts]),
+                    "labels": np.concatenate([part.labels for part in parts]),
+                }
                 path = PREPARED / f"{name}.safetensors"
                 path.write_bytes(tensor_file.encode(tensors))
     return PREPARED
