@@ -42,8 +42,7 @@ public class AndroidSensors(
             availableMemoryBytes = availableMemory(),
         )
 
-    private fun batteryPercent(): Int? =
-        battery?.getIntProperty(BatteryManager.BATTERY_PROPERTY_CAPACITY)?.takeIf { it in 0..100 }
+    private fun batteryPercent(): Int? = battery?.getIntProperty(BatteryManager.BATTERY_PROPERTY_CAPACITY)?.takeIf { it in 0..100 }
 
     private fun thermal(): Thermal? {
         if (Build.VERSION.SDK_INT < Build.VERSION_CODES.Q) return null

@@ -6,6 +6,7 @@ import android.app.Notification
 import android.app.job.JobParameters
 import android.graphics.Bitmap
 import android.graphics.Color
+import android.net.NetworkCapabilities
 import android.os.BatteryManager
 import android.os.PowerManager
 import kotlinx.coroutines.awaitCancellation
@@ -142,7 +143,8 @@ class AndroidTest {
     fun `the system's conditions are those of the run`() {
         val all = RunJobService.jobInfo(app, 7, TestJob::class.java, Conditions(unmetered = true))
         assertTrue(all.isRequireCharging && all.isRequireDeviceIdle && all.isRequireBatteryNotLow)
-        assertEquals(android.app.job.JobInfo.NETWORK_TYPE_UNMETERED, all.networkType)
+        val unmetered = NetworkCapabilities.NET_CAPABILITY_NOT_METERED
+        assertTrue(all.requiredNetwork?.hasCapability(unmetered) == true)
         val none = Conditions(charging = false, idle = false, minimumBatteryPercent = 0)
         val few = RunJobService.jobInfo(app, 7, TestJob::class.java, none)
         assertFalse(few.isRequireCharging || few.isRequireDeviceIdle || few.isRequireBatteryNotLow)
