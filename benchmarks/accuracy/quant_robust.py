@@ -1,8 +1,8 @@
 """``python -m benchmarks.accuracy.quant_robust``: accuracy at few bits, by variant.
 
 Fashion-MNIST, 100 clients with Dirichlet(0.3) label skew, 10 a round. Each run has a folder of its
-own under ``build/benchmarks``: stopped, the command goes on where it was; ``--seeds`` adds more. The
-table has every run that is there, those of earlier calls too.
+own under ``build/benchmarks``: stopped, the command goes on where it was; ``--seeds`` adds more.
+The table has every run that is there, those of earlier calls too.
 """
 
 from __future__ import annotations
