@@ -140,7 +140,8 @@ def main() -> None:
             f"{fleet.model} {fleet.rounds} rounds of {fleet.clients} clients, {fleet.partition}"
             for fleet in FLEETS
         ),
-        "local": f"1 epoch, batch {LOCAL.batch_size}, SGD {LOCAL.learning_rate} with momentum {LOCAL.momentum}",
+        "local": f"1 epoch, batch {LOCAL.batch_size}, SGD {LOCAL.learning_rate}, "
+        f"momentum {LOCAL.momentum}",
         "weights": "all layers, one scale a tensor, of its largest weight",
     }
     path = record(
