@@ -74,9 +74,18 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     axes.plot([0, nodes[-1]], [0, last], ":", color="gray", label="in proportion")
     axes.set_xlabel("nodes of all programs")
     axes.set_ylabel("seconds")
-    for row in rows:
+    # Nets of like depth lie close together whatever their width: their names take turns.
+    for index, row in enumerate(rows):
         place = (row["nodes"], row["capture"] + row["lower"])
-        axes.annotate(row["net"], place, (0, 6), textcoords="offset points", ha="right")
+        above = index % 2 == 0
+        axes.annotate(
+            row["net"],
+            place,
+            (0, 8 if above else -8),
+            textcoords="offset points",
+            ha="right" if above else "left",
+            va="bottom" if above else "top",
+        )
     axes.legend(loc="lower right")
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
