@@ -85,6 +85,9 @@ public class Bundle private constructor(
         return file
     }
 
+    /** This bundle, after its folder was given another name. */
+    internal fun renamed(folder: Path): Bundle = Bundle(folder, manifest, verified)
+
     private fun checkStamp(
         name: String,
         found: FileStamp,

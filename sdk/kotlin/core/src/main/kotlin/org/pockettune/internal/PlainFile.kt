@@ -14,12 +14,14 @@ import java.nio.file.attribute.FileTime
 
 private const val PIECE = 1 shl 18
 
-/** What changes when a file is replaced or written to, as far as the file system tells. */
+/**
+ * What changes when a file is replaced or written to, as far as the file system tells. The time of its last change of
+ * status is left out: linking a file into another bundle of the store changes it, too.
+ */
 internal data class FileStamp(
     val key: Any?,
     val size: Long,
     val modified: FileTime,
-    val changed: Any?,
 )
 
 /**
@@ -84,7 +86,5 @@ private fun stampOf(path: Path): FileStamp {
     if (!attributes.isRegularFile) {
         throw PocketTuneException(ErrorCode.IO_FAILED, "${shown("$path")} is not a plain file")
     }
-    val unix = "unix" in path.fileSystem.supportedFileAttributeViews()
-    val changed = if (unix) Files.getAttribute(path, "unix:ctime") else null
-    return FileStamp(attributes.fileKey(), attributes.size(), attributes.lastModifiedTime(), changed)
+    return FileStamp(attributes.fileKey(), attributes.size(), attributes.lastModifiedTime())
 }

@@ -34,7 +34,7 @@ internal class SafetensorsHeader(
 internal class SafetensorsFile(
     path: Path,
 ) : AutoCloseable {
-    private val file = PlainFile(path)
+    val file: PlainFile = PlainFile(path)
     private val dataBegin: Long
     val header: SafetensorsHeader
 
