@@ -30,17 +30,29 @@ internal fun safetensorsHeader(
     tensors: List<TensorBytes>,
     metadata: Map<String, String>,
 ): ByteArray {
-    val begins = tensors.runningFold(0L) { end, tensor -> end + tensor.bytes.remaining() }
-    val positions = tensors.indices.sortedWith(compareBy(byCodePoints) { tensors[it].name })
+    var end = 0L
+    val entries =
+        tensors.map {
+            val begin = end
+            end += it.bytes.remaining()
+            TensorEntry(it.name, it.dtype, it.shape, begin, end)
+        }
+    return headerOf(entries, metadata)
+}
+
+/** The same for data that lie elsewhere. */
+internal fun headerOf(
+    entries: List<TensorEntry>,
+    metadata: Map<String, String>,
+): ByteArray {
+    val sorted = entries.sortedWith(compareBy(byCodePoints) { it.name })
     val text =
         JsonWriter().obj {
             // "__metadata__" sorts among the tensors' names as any name does.
-            val after = positions.count { byCodePoints.compare(tensors[it].name, METADATA) < 0 }
-            for ((place, position) in positions.withIndex()) {
-                if (place == after) writeMetadata(metadata)
-                writeEntry(tensors[position], begins[position])
-            }
-            if (after == positions.size) writeMetadata(metadata)
+            val (before, after) = sorted.partition { byCodePoints.compare(it.name, METADATA) < 0 }
+            before.forEach { writeEntry(it) }
+            writeMetadata(metadata)
+            after.forEach { writeEntry(it) }
         }.toString()
     val length = (text.length + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT
     val header = ByteBuffer.allocate(Long.SIZE_BYTES + length).order(ByteOrder.LITTLE_ENDIAN)
@@ -55,14 +67,11 @@ private fun JsonWriter.writeMetadata(metadata: Map<String, String>) {
     }
 }
 
-private fun JsonWriter.writeEntry(
-    tensor: TensorBytes,
-    begin: Long,
-) {
-    name(tensor.name).obj {
-        name("data_offsets").array { number(begin).number(begin + tensor.bytes.remaining()) }
-        name("dtype").string(tensor.dtype.safetensors)
-        name("shape").array { tensor.shape.forEach { number(it.toLong()) } }
+private fun JsonWriter.writeEntry(entry: TensorEntry) {
+    name(entry.name).obj {
+        name("data_offsets").array { number(entry.begin).number(entry.end) }
+        name("dtype").string(entry.dtype.safetensors)
+        name("shape").array { entry.shape.forEach { number(it.toLong()) } }
     }
 }
 

@@ -10,7 +10,7 @@ import org.pockettune.internal.SafetensorsFile
 import org.pockettune.internal.TensorEntry
 import org.pockettune.internal.byCodePoints
 import org.pockettune.internal.hex
-import org.pockettune.internal.safetensorsHeader
+import org.pockettune.internal.headerOf
 import org.pockettune.internal.sha256Digest
 import org.pockettune.internal.shown
 import java.nio.ByteBuffer
@@ -116,7 +116,7 @@ internal class CacheFile(
         growing?.append(header("0".repeat(64)))
     }
 
-    private fun header(digest: String) = safetensorsHeader(entries.values.toList(), identity + (DIGEST to digest))
+    private fun header(digest: String) = headerOf(entries.values.toList(), identity + (DIGEST to digest))
 
     private fun openComplete(onDamaged: (Path) -> Unit): SafetensorsFile? {
         if (!Files.exists(path)) return null
