@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 2
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native native-jni demo test fuzz test-slow check format vectors bench tables wheel clean
+.PHONY: help setup native native-jni demo test test-android fuzz test-slow check format vectors bench tables wheel clean
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -73,6 +73,11 @@ format: $(READY) ## format Python and C++
 
 vectors: $(READY) ## regenerate spec/vectors
 	$(BIN)/python -m pockettune.vectors
+
+test-android: ## build and test the Android SDK and the demo under Robolectric, and make its APK
+	sdk/kotlin/tools/install_executorch_classes.sh
+	cd sdk/kotlin && mvn -q -pl ../../android_demo/app -am verify
+	android_demo/tools/build_apk.sh
 
 bench: $(READY) $(NATIVE) ## run the latency and memory benchmarks (about half an hour)
 	$(BIN)/python -m benchmarks.latency

@@ -7,7 +7,7 @@ android {
     namespace = "org.pockettune.executorch"
     compileSdk = 36
     defaultConfig {
-        minSdk = 28
+        minSdk = 29
     }
     compileOptions {
         sourceCompatibility = JavaVersion.VERSION_17

@@ -5,7 +5,6 @@ import android.content.Context
 import android.net.ConnectivityManager
 import android.net.NetworkCapabilities
 import android.os.BatteryManager
-import android.os.Build
 import android.os.PowerManager
 import android.os.StatFs
 import org.pockettune.DeviceState
@@ -15,7 +14,7 @@ import java.nio.file.Path
 
 /**
  * The phone's sensors, read through the framework. What the phone does not tell is null, so that a condition that asks for
- * it fails: without `android.permission.ACCESS_NETWORK_STATE` the network is unknown, before Android 10 the heat is.
+ * it fails: without `android.permission.ACCESS_NETWORK_STATE` the network is unknown.
  *
  * Reading takes some calls to other processes, well below a millisecond each; any thread may read.
  *
@@ -55,19 +54,15 @@ public class AndroidSensors(
     private fun percentOf(property: Int): Int? = property.takeIf { it in 0..FULL_PERCENT }
 
     private fun thermalOf(manager: PowerManager): Thermal? =
-        if (Build.VERSION.SDK_INT < Build.VERSION_CODES.Q) {
-            null
-        } else {
-            when (manager.currentThermalStatus) {
-                PowerManager.THERMAL_STATUS_NONE -> Thermal.NOMINAL
-                PowerManager.THERMAL_STATUS_LIGHT -> Thermal.LIGHT
-                PowerManager.THERMAL_STATUS_MODERATE -> Thermal.MODERATE
-                PowerManager.THERMAL_STATUS_SEVERE -> Thermal.SEVERE
-                PowerManager.THERMAL_STATUS_CRITICAL -> Thermal.CRITICAL
-                PowerManager.THERMAL_STATUS_EMERGENCY -> Thermal.EMERGENCY
-                PowerManager.THERMAL_STATUS_SHUTDOWN -> Thermal.SHUTDOWN
-                else -> null
-            }
+        when (manager.currentThermalStatus) {
+            PowerManager.THERMAL_STATUS_NONE -> Thermal.NOMINAL
+            PowerManager.THERMAL_STATUS_LIGHT -> Thermal.LIGHT
+            PowerManager.THERMAL_STATUS_MODERATE -> Thermal.MODERATE
+            PowerManager.THERMAL_STATUS_SEVERE -> Thermal.SEVERE
+            PowerManager.THERMAL_STATUS_CRITICAL -> Thermal.CRITICAL
+            PowerManager.THERMAL_STATUS_EMERGENCY -> Thermal.EMERGENCY
+            PowerManager.THERMAL_STATUS_SHUTDOWN -> Thermal.SHUTDOWN
+            else -> null
         }
 
     private fun unmeteredOf(manager: ConnectivityManager): Boolean? {

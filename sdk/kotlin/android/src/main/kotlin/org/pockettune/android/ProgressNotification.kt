@@ -93,11 +93,5 @@ public class ProgressNotification(
     public fun startForeground(
         service: Service,
         type: Int,
-    ) {
-        if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q) {
-            service.startForeground(id, build(), type)
-        } else {
-            service.startForeground(id, build())
-        }
-    }
+    ): Unit = service.startForeground(id, build(), type)
 }

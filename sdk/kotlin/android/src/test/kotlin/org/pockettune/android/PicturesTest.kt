@@ -19,8 +19,9 @@ import kotlin.test.assertContentEquals
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
 
+// As Android 14 only: the Android 15 of Robolectric 4.17 has no decoder that reads from a file descriptor.
 @RunWith(RobolectricTestRunner::class)
-@Config(sdk = [34, 35], manifest = Config.NONE)
+@Config(sdk = [34], manifest = Config.NONE)
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 class PicturesTest {
     @get:Rule
