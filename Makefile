@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 2
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native native-jni demo test test-android fuzz test-slow check format vectors bench tables wheel clean
+.PHONY: help setup native native-jni demo test test-kotlin fuzz test-slow check format vectors bench tables wheel clean
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,10 @@ demo: $(READY) $(NATIVE) ## export the starter, personalize it, write out/demo/s
 test: check $(NATIVE) ## everything a newcomer runs: lint, types, unit and end-to-end tests
 	$(BIN)/python -m pytest -m "not slow"
 
+test-kotlin: ## build and test the Kotlin SDK: form, tests, public interface, size (needs Java 17 and Maven)
+	@command -v mvn >/dev/null && command -v javac >/dev/null || { echo "install openjdk-17-jdk-headless and maven"; exit 1; }
+	cd sdk/kotlin && tools/ktlint.sh && mvn -q -B verify && tools/abi.sh && tools/size.sh
+
 fuzz: $(READY) $(NATIVE) ## let libFuzzer look for crashes for some minutes (needs clang)
 	POCKETTUNE_FUZZ_RUNS=200000 $(BIN)/python -m pytest -s tests/engine/test_libfuzzer.py
 
@@ -73,11 +77,6 @@ format: $(READY) ## format Python and C++
 
 vectors: $(READY) ## regenerate spec/vectors
 	$(BIN)/python -m pockettune.vectors
-
-test-android: ## build and test the Android SDK and the demo under Robolectric, and make its APK
-	sdk/kotlin/tools/install_executorch_classes.sh
-	cd sdk/kotlin && mvn -q -pl ../../android_demo/app -am verify
-	android_demo/tools/build_apk.sh
 
 bench: $(READY) $(NATIVE) ## run the latency and memory benchmarks (about half an hour)
 	$(BIN)/python -m benchmarks.latency

@@ -7,7 +7,11 @@ package org.pockettune
  * @property bytes bytes of one element.
  * @property safetensors the name in a safetensors file: `F32`.
  */
-public enum class DType(public val id: String, public val bytes: Int, public val safetensors: String) {
+public enum class DType(
+    public val id: String,
+    public val bytes: Int,
+    public val safetensors: String,
+) {
     /** IEEE 754 binary32. */
     FLOAT32("float32", 4, "F32"),
 

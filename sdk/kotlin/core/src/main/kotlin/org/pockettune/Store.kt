@@ -108,6 +108,8 @@ public class Store
                 if (deleting) {
                     throw PocketTuneException(ErrorCode.IO_FAILED, "personal data are being deleted: begin again afterwards")
                 }
+                // Before the file is touched: closing a second channel on it would let go of the first one's lock.
+                if (name in active) throw FolderLock.taken(folder)
                 val run = ActiveRun(stop)
                 val lock = FolderLock(folder)
                 active[name] = run

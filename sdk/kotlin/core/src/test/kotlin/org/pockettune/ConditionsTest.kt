@@ -1,8 +1,8 @@
 package org.pockettune
 
+import org.pockettune.internal.JsonBoolean
 import org.pockettune.internal.JsonInteger
 import org.pockettune.internal.JsonNull
-import org.pockettune.internal.JsonBoolean
 import org.pockettune.internal.JsonObject
 import org.pockettune.internal.JsonText
 import org.pockettune.internal.JsonValue

@@ -22,4 +22,4 @@ internal val JsonValue.items: List<JsonValue> get() = (this as JsonArray).items
 
 internal val JsonValue.text: String get() = (this as JsonText).value
 
-internal val JsonValue.long: Long get() = checkNotNull((this as JsonInteger).value)
+internal val JsonValue.long: Long get() = (this as JsonInteger).value

@@ -36,8 +36,7 @@ internal class BundleAssembly(
     fun missing(): Map<String, FileEntry> = LinkedHashMap(missing)
 
     /** Bytes that are still to come, with what this and the manifest take. */
-    fun missingBytes(): Long =
-        missing.values.distinctBy { it.sha256 }.sumOf { it.bytes - sizeOf(part(it)) } + text.size
+    fun missingBytes(): Long = missing.values.distinctBy { it.sha256 }.sumOf { it.bytes - sizeOf(part(it)) } + text.size
 
     fun part(entry: FileEntry): Path = partial.resolve(entry.sha256)
 

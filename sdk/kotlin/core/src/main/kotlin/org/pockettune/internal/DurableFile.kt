@@ -123,15 +123,20 @@ internal class FolderLock(
         channel = storage("create", path) { FileChannel.open(path, WRITE, CREATE, LinkOption.NOFOLLOW_LINKS) }
         if (!lock(channel)) {
             channel.close()
-            throw PocketTuneException(
-                ErrorCode.IO_FAILED,
-                "another run works in ${shown("$folder")}: wait for it, or use another name",
-            )
+            throw taken(folder)
         }
     }
 
     override fun close() {
         channel.close()
+    }
+
+    companion object {
+        fun taken(folder: Path) =
+            PocketTuneException(
+                ErrorCode.IO_FAILED,
+                "another run works in ${shown("$folder")}: wait for it, or use another name",
+            )
     }
 }
 

@@ -15,7 +15,7 @@ internal fun toHalf(value: Float): Short {
     val kept = mantissa ushr drop
     val rest = mantissa and (1 shl drop) - 1
     val tie = 1 shl drop - 1
-    val rounded = kept + if (rest > tie || rest == tie && kept and 1 == 1) 1 else 0
+    val rounded = kept + if (rest > tie || (rest == tie && kept and 1 == 1)) 1 else 0
     // A carry out of the mantissa raises the exponent, up to infinity, as it should.
     val base = if (exponent >= -14) exponent + 14 shl 10 else 0
     return (sign or base + rounded).toShort()

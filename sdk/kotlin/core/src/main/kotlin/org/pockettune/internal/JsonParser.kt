@@ -1,11 +1,12 @@
 package org.pockettune.internal
 
+import org.pockettune.ErrorCode
+import org.pockettune.PocketTuneException
 import java.nio.ByteBuffer
 import java.nio.CharBuffer
-import java.nio.charset.CharacterCodingException
-import java.nio.charset.CodingErrorAction
 
 private const val DEEPEST = 32
+private const val PIECE = 1 shl 13
 private const val ESCAPES = "\"\\/bfnrt"
 private const val ESCAPED = "\"\\/\b\u000c\n\r\t"
 
@@ -13,21 +14,28 @@ private const val ESCAPED = "\"\\/\b\u000c\n\r\t"
  * The value of a UTF-8 JSON document, read strictly: readers elsewhere keep the first of two equal keys, or the last, or
  * crash at great depth, so whatever two readers could take differently is refused with a [JsonFault].
  */
-internal fun parseJson(bytes: ByteArray): JsonValue = JsonParser(decodeUtf8(bytes)).document()
-
-private fun decodeUtf8(bytes: ByteArray): CharBuffer =
+internal fun parseJson(bytes: ByteArray): JsonValue =
     try {
-        Charsets.UTF_8
-            .newDecoder()
-            .onMalformedInput(CodingErrorAction.REPORT)
-            .onUnmappableCharacter(CodingErrorAction.REPORT)
-            .decode(ByteBuffer.wrap(bytes))
-    } catch (_: CharacterCodingException) {
-        throw JsonFault("it is not UTF-8")
+        checkUtf8(bytes)
+        JsonParser(String(bytes)).document()
+    } catch (error: OutOfMemoryError) {
+        // Values take several times the bytes that stand for them: a document made of nothing but values may be too much.
+        throw PocketTuneException(ErrorCode.OUT_OF_MEMORY, "a JSON document of ${bytes.size} bytes needs too much memory", error)
     }
 
+/** Piece by piece, so that nothing is held but the text itself. */
+private fun checkUtf8(bytes: ByteArray) {
+    val decoder = Charsets.UTF_8.newDecoder()
+    val from = ByteBuffer.wrap(bytes)
+    val piece = CharBuffer.allocate(PIECE)
+    do {
+        val result = decoder.decode(from, piece.clear(), true)
+        if (result.isError) throw JsonFault("it is not UTF-8")
+    } while (result.isOverflow)
+}
+
 private class JsonParser(
-    private val text: CharBuffer,
+    private val text: String,
 ) {
     private var at = 0
 
@@ -62,8 +70,8 @@ private class JsonParser(
             '{' -> objectAt(depth + 1)
             '[' -> arrayAt(depth + 1)
             '"' -> JsonText(string())
-            't' -> word("true", JsonBoolean(true))
-            'f' -> word("false", JsonBoolean(false))
+            't' -> word("true", JsonBoolean.TRUE)
+            'f' -> word("false", JsonBoolean.FALSE)
             'n' -> word("null", JsonNull)
             else -> number()
         }
@@ -83,7 +91,7 @@ private class JsonParser(
         if (depth > DEEPEST) fail("more than $DEEPEST levels")
         at++
         skipSpace()
-        if (accept('}')) return JsonObject(emptyMap())
+        if (accept('}')) return JsonObject.EMPTY
         val members = LinkedHashMap<String, JsonValue>()
         do {
             skipSpace()
@@ -103,7 +111,7 @@ private class JsonParser(
         if (depth > DEEPEST) fail("more than $DEEPEST levels")
         at++
         skipSpace()
-        if (accept(']')) return JsonArray(emptyList())
+        if (accept(']')) return JsonArray.EMPTY
         val items = ArrayList<JsonValue>(1)
         do {
             items.add(value(depth))
@@ -118,7 +126,7 @@ private class JsonParser(
         val begin = at
         // Most strings hold no escape and are taken as they stand.
         while (at < text.length && text[at] != '"' && text[at] != '\\' && text[at] >= ' ') at++
-        val plain = text.subSequence(begin, at).toString()
+        val plain = text.substring(begin, at)
         if (accept('"')) return plain
         val found = StringBuilder(plain)
         while (true) {
@@ -187,9 +195,10 @@ private class JsonParser(
             if (!accept('+')) accept('-')
             if (digits() == 0) fail("a number is cut off")
         }
-        val token = text.subSequence(begin, at).toString()
+        val token = text.substring(begin, at)
+        if (whole) token.toLongOrNull()?.let { return JsonInteger.of(it) }
         val double = token.toDouble()
         if (!double.isFinite()) fail("a number is not finite")
-        return if (whole) JsonInteger(token.toLongOrNull(), double) else JsonReal(double)
+        return JsonReal(double, whole)
     }
 }

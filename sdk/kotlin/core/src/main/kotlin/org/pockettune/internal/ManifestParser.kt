@@ -43,16 +43,13 @@ internal fun parseManifest(
     val start = String(bytes, 0, minOf(bytes.size, LONGEST_OPENING), Charsets.ISO_8859_1)
     val match = opening.matchAt(start, 0) ?: invalidManifest("it does not begin with bundle_id and signature")
     val (bundleId, signature) = match.destructured
-    // The object without its first two members: "{" and what comes after them.
-    val canonical = bytes.copyOfRange(match.value.length - 1, bytes.size)
-    canonical[0] = '{'.code.toByte()
-    if (sha256(canonical) != bundleId) {
+    if (canonicalSha256(bytes, match.value.length) != bundleId) {
         throw PocketTuneException(
             ErrorCode.BUNDLE_CORRUPT,
             "manifest.json is not what its bundle_id says: fetch or export the bundle again",
         )
     }
-    if (key != null && !key.verify(canonical, Base64.getDecoder().decode(signature))) {
+    if (key != null && !key.verify(canonical(bytes, match.value.length), Base64.getDecoder().decode(signature))) {
         throw PocketTuneException(
             ErrorCode.BUNDLE_SIGNATURE_INVALID,
             "the bundle is not signed with the key that this app trusts: fetch it from its maker",
@@ -76,6 +73,23 @@ internal fun parseManifest(
     checkReferences(manifest)
     return manifest
 }
+
+// The object without its first two members: "{" and what comes after them.
+
+private fun canonicalSha256(
+    bytes: ByteArray,
+    rest: Int,
+): String {
+    val digest = sha256Digest()
+    digest.update('{'.code.toByte())
+    digest.update(bytes, rest, bytes.size - rest)
+    return digest.hex()
+}
+
+private fun canonical(
+    bytes: ByteArray,
+    rest: Int,
+): ByteArray = bytes.copyOfRange(rest - 1, bytes.size).also { it[0] = '{'.code.toByte() }
 
 private fun parseMembers(
     root: Member,

@@ -89,7 +89,12 @@ private fun Manifest.checkProgramMembers(
     for ((engine, entry) in program.engines) checkFile(entry.file, "$user.engines.${shown(engine)}")
     for (input in program.inputs) checkInput(input, "$user input ${shown(input.name)}")
     for (output in program.outputs) checkOutput(output, "$user output ${shown(output.name)}")
-    val scopes = program.outputs.mapNotNullTo(HashSet()) { (it.binding as? Binding.Cache)?.let { cache -> caches.getValue(cache.name).scope } }
+    val scopes =
+        program.outputs.mapNotNullTo(HashSet()) {
+            (it.binding as? Binding.Cache)?.let { cache ->
+                caches.getValue(cache.name).scope
+            }
+        }
     if (scopes.size > 1) invalidManifest("$user has outputs of several scopes")
 }
 

@@ -50,13 +50,18 @@ internal class Member(
 
     /** An integer in a range. */
     fun integer(range: LongRange): Long {
-        val integer = value as? JsonInteger ?: fail("is not a whole number")
-        if (integer.value == null || integer.value !in range) fail("is out of range: ${range.first} to ${range.last}")
-        return integer.value
+        val integer = anyInteger()
+        if (integer == null || integer !in range) fail("is out of range: ${range.first} to ${range.last}")
+        return integer
     }
 
-    /** The format's number; null when it is an integer beyond 64 bits. */
-    fun anyInteger(): Long? = (value as? JsonInteger ?: fail("is not a whole number")).value
+    /** An integer; null when it is beyond 64 bits. */
+    fun anyInteger(): Long? =
+        when {
+            value is JsonInteger -> value.value
+            value is JsonReal && value.whole -> null
+            else -> fail("is not a whole number")
+        }
 
     /** 0 to 2^53 - 1. */
     fun count(): Long = integer(0..LARGEST_COUNT)
@@ -76,7 +81,7 @@ internal class Member(
 
     fun number(): Double? =
         when (value) {
-            is JsonInteger -> value.double
+            is JsonInteger -> value.value.toDouble()
             is JsonReal -> value.value
             else -> null
         }

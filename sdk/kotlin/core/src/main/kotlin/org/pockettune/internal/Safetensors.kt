@@ -86,8 +86,7 @@ internal class SafetensorsFile(
     }
 
     /** A tensor's bytes as memory, read on demand; at most 2^31 - 1 of them. */
-    fun map(entry: TensorEntry): ByteBuffer =
-        file.map(dataBegin + entry.begin, entry.bytes).order(ByteOrder.LITTLE_ENDIAN)
+    fun map(entry: TensorEntry): ByteBuffer = file.map(dataBegin + entry.begin, entry.bytes).order(ByteOrder.LITTLE_ENDIAN)
 
     /** The SHA-256 of the data section. */
     fun dataSha256(): String = file.sha256From(dataBegin)
