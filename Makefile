@@ -53,7 +53,7 @@ test: check $(NATIVE) ## everything a newcomer runs: lint, types, unit and end-t
 
 test-kotlin: ## build and test the Kotlin SDK: form, tests, public interface, size (needs Java 17 and Maven)
 	@command -v mvn >/dev/null && command -v javac >/dev/null || { echo "install openjdk-17-jdk-headless and maven"; exit 1; }
-	cd sdk/kotlin && tools/ktlint.sh && mvn -q -B verify && tools/abi.sh && tools/size.sh
+	cd sdk/kotlin && tools/install_executorch_classes.sh && tools/ktlint.sh && mvn -q -B verify && tools/abi.sh && tools/size.sh
 
 fuzz: $(READY) $(NATIVE) ## let libFuzzer look for crashes for some minutes (needs clang)
 	POCKETTUNE_FUZZ_RUNS=200000 $(BIN)/python -m pytest -s tests/engine/test_libfuzzer.py

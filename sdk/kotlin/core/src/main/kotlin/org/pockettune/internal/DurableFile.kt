@@ -21,6 +21,12 @@ private const val PIECE = 1 shl 18
 /** The ending of a file that is not finished. */
 internal const val PARTIAL = ".partial"
 
+/** Moments of a durable write between which a process can die. */
+internal enum class WritePoint { APPENDED, WRITTEN, SYNCED, RENAMED }
+
+/** Called at each of these moments with the file's final name: tests let the process die there. */
+internal var writeProbe: ((WritePoint, Path) -> Unit)? = null
+
 /**
  * A new file, written under its name with `.partial` behind it; [commit] gives it its name, otherwise it goes away with
  * [close]. One writer at a time has a name: a second one gets `io_failed`. What a killed run left is taken over.
@@ -47,6 +53,7 @@ internal class DurableFile(
 
     fun append(bytes: ByteBuffer) {
         end += writeAt(end, bytes)
+        writeProbe?.invoke(WritePoint.APPENDED, path)
     }
 
     fun append(bytes: ByteArray) = append(ByteBuffer.wrap(bytes))
@@ -79,10 +86,13 @@ internal class DurableFile(
     /** Syncs the file, renames it over what bore its name, syncs the folder. */
     fun commit() {
         storage("write", path) {
+            writeProbe?.invoke(WritePoint.WRITTEN, path)
             channel.force(true)
+            writeProbe?.invoke(WritePoint.SYNCED, path)
             Files.move(temporary, path, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING)
         }
         committed = true
+        writeProbe?.invoke(WritePoint.RENAMED, path)
         channel.close()
         syncFolder(folderOf(path))
     }

@@ -17,7 +17,7 @@ import org.pockettune.host.HostRuntime
 import java.nio.file.Path
 import kotlin.system.exitProcess
 
-private const val COMMANDS = "train, evaluate, predict, personalize or generate"
+private const val COMMANDS = "train, evaluate, predict, personalize, generate or overhead"
 private const val PLENTY = 1L shl 50
 
 /** A desktop is always plugged in, and nobody minds. */
@@ -36,7 +36,9 @@ public fun main(words: Array<String>) {
     val status =
         try {
             HostRuntime.install(Path.of(words[0]))
-            runBlocking { command(words[1], Options(words.drop(2))) }
+            val options = Options(words.drop(2))
+            options.text("kill-at")?.let(::killAt)
+            runBlocking { command(words[1], options) }
             0
         } catch (failure: PocketTuneException) {
             System.err.println("pockettune-desktop: ${failure.message}")
@@ -56,15 +58,16 @@ private suspend fun command(
     "predict" -> predict(options)
     "personalize" -> personalize(options)
     "generate" -> generate(options)
+    "overhead" -> overhead(options)
     else -> throw PocketTuneException(ErrorCode.USAGE, "no command '$name': use $COMMANDS")
 }
 
-internal fun engine(options: Options) = ExecuTorchEngine(options.whole("threads") ?: 1, HostRuntime.version())
+internal fun engineOf(options: Options) = ExecuTorchEngine(options.whole("threads") ?: 1, HostRuntime.version())
 
 private fun trainer(options: Options) =
     Trainer(
         Bundle.open(options.path("bundle")),
-        engine(options),
+        engineOf(options),
         Store(options.path("out")),
         desktopSensors,
         desktopConditions,

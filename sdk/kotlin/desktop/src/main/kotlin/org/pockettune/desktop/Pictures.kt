@@ -1,6 +1,7 @@
 package org.pockettune.desktop
 
 import org.pockettune.Bundle
+import org.pockettune.Engine
 import org.pockettune.PersonalizationSettings
 import org.pockettune.Personalizer
 import org.pockettune.Pixels
@@ -10,12 +11,13 @@ import java.nio.ByteOrder
 import java.nio.file.Files
 import java.nio.file.Path
 
-private fun personalizer(
+internal fun personalizer(
     options: Options,
     bundle: Bundle,
+    engine: Engine = engineOf(options),
 ) = Personalizer(
     bundle,
-    engine(options),
+    engine,
     Store(options.path("out")),
     desktopSensors,
     desktopConditions,
@@ -23,6 +25,16 @@ private fun personalizer(
 )
 
 /** `--pixels` is a file of little-endian float32 `[n, 3, H, W]`. */
+internal fun photosOf(
+    options: Options,
+    bundle: Bundle,
+): List<Pixels> {
+    val size = checkNotNull(bundle.manifest.image)
+    val photo = 3 * size.height * size.width
+    val values = readFloats(options.path("pixels"))
+    return List(values.size / photo) { Pixels(values.copyOfRange(it * photo, (it + 1) * photo), size.height, size.width) }
+}
+
 internal suspend fun personalize(options: Options) {
     val bundle = Bundle.open(options.path("bundle"))
     val settings =
@@ -36,13 +48,8 @@ internal suspend fun personalize(options: Options) {
             classPrompt = options.text("class-prompt"),
             checkpointEvery = options.whole("checkpoint-every") ?: 25,
         )
-    val size = checkNotNull(bundle.manifest.image)
-    val photo = 3 * size.height * size.width
-    val values = readFloats(options.path("pixels"))
-    val photos =
-        List(values.size / photo) { Pixels(values.copyOfRange(it * photo, (it + 1) * photo), size.height, size.width) }
     personalizer(options, bundle)
-        .personalize(options.text("run") ?: "run", photos, options.required("prompt"), settings)
+        .personalize(options.text("run") ?: "run", photosOf(options, bundle), options.required("prompt"), settings)
         .collect(::print)
 }
 

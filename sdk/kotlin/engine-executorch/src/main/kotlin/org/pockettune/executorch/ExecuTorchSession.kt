@@ -65,7 +65,11 @@ internal class ExecuTorchSession(
             module.execute(method, *(arguments as Array<EValue>))
         } catch (failure: ExecutorchRuntimeException) {
             // Shapes never change, so only the first run can find them wrong.
-            if (!succeeded && failure.errorCode in mismatches) mismatch("takes other tensors than its manifest lists: ${failure.detailedError}")
+            if (!succeeded &&
+                failure.errorCode in mismatches
+            ) {
+                mismatch("takes other tensors than its manifest lists (${sentence(failure)})")
+            }
             throw engineFailure("program '$name' failed", failure)
         }
 
@@ -199,5 +203,13 @@ internal fun engineFailure(
     if (failure.errorCode == ExecutorchRuntimeException.MEMORY_ALLOCATION_FAILED) {
         PocketTuneException(ErrorCode.OUT_OF_MEMORY, "$what: no memory; close other apps and try again", failure)
     } else {
-        PocketTuneException(ErrorCode.ENGINE_FAILED, "$what: ${failure.detailedError}", failure)
+        PocketTuneException(ErrorCode.ENGINE_FAILED, "$what: ${sentence(failure)}", failure)
     }
+
+/** What the runtime says, in one line; its log makes several. */
+private fun sentence(failure: ExecutorchRuntimeException): String =
+    failure.message
+        .orEmpty()
+        .lines()
+        .filter { it.isNotBlank() }
+        .joinToString("; ") { it.trim() }

@@ -9,8 +9,8 @@ import org.pockettune.internal.DurableFile
 import org.pockettune.internal.SafetensorsFile
 import org.pockettune.internal.TensorEntry
 import org.pockettune.internal.byCodePoints
-import org.pockettune.internal.hex
 import org.pockettune.internal.headerOf
+import org.pockettune.internal.hex
 import org.pockettune.internal.sha256Digest
 import org.pockettune.internal.shown
 import java.nio.ByteBuffer

@@ -33,6 +33,6 @@ private fun divideHalfEven(
 ): Long {
     val quotient = numerator / denominator
     val twiceRest = 2 * (numerator % denominator)
-    val up = twiceRest > denominator || twiceRest == denominator && quotient % 2 == 1L
+    val up = twiceRest > denominator || (twiceRest == denominator && quotient % 2 == 1L)
     return if (up) quotient + 1 else quotient
 }
