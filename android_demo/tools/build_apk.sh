@@ -5,7 +5,7 @@
 # can't train. Needs Java and Debian's aapt, zipalign and apksigner.
 set -eu
 cd "$(dirname "$0")/../app/target" 2>/dev/null && [ -d libraries ] || {
-  echo "nothing is compiled yet: run 'make test-android', or in sdk/kotlin: mvn -pl ../../android_demo/app -am package" >&2
+  echo "nothing is compiled yet: run 'make test-kotlin', or in sdk/kotlin: mvn -pl ../../android_demo/app -am package" >&2
   exit 1
 }
 for tool in java keytool aapt zipalign apksigner; do

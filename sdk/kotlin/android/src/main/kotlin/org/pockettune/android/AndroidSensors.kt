@@ -74,7 +74,7 @@ public class AndroidSensors(
     private fun availableMemoryOf(manager: ActivityManager): Long {
         val info = ActivityManager.MemoryInfo()
         manager.getMemoryInfo(info)
-        return (info.availMem - info.threshold).coerceAtLeast(0)
+        return if (info.lowMemory) 0 else (info.availMem - info.threshold).coerceAtLeast(0)
     }
 
     private companion object {

@@ -2,6 +2,7 @@ package org.pockettune.android
 
 import android.content.ContentResolver
 import android.graphics.Bitmap
+import android.graphics.ColorSpace
 import android.graphics.ImageDecoder
 import android.net.Uri
 import org.pockettune.ErrorCode
@@ -9,7 +10,7 @@ import org.pockettune.Picture
 import org.pockettune.PocketTuneException
 import java.io.IOException
 
-/** This bitmap's colors; transparency is dropped, as it is where photos are read from files. */
+/** This bitmap's colors; what is transparent shows white, as it does where photos are read from files. */
 public fun Bitmap.toPicture(): Picture {
     // Bitmaps in the graphics processor's memory can't be read: copy them out of it.
     val readable = if (config == Bitmap.Config.HARDWARE) copy(Bitmap.Config.ARGB_8888, false) else this
@@ -19,9 +20,11 @@ public fun Bitmap.toPicture(): Picture {
     for (y in 0 until height) {
         readable.getPixels(row, 0, width, 0, y, width, 1)
         for (color in row) {
-            rgb[at++] = (color shr RED).toByte()
-            rgb[at++] = (color shr GREEN).toByte()
-            rgb[at++] = color.toByte()
+            val alpha = color ushr ALPHA
+            for (shift in RED downTo 0 step GREEN) {
+                val value = color shr shift and BYTE
+                rgb[at++] = ((value * alpha + BYTE * (BYTE - alpha) + BYTE / 2) / BYTE).toByte()
+            }
         }
     }
     return Picture(width, height, rgb)
@@ -55,6 +58,8 @@ public fun readPhoto(
         try {
             ImageDecoder.decodeBitmap(source) { decoder, info, _ ->
                 decoder.allocator = ImageDecoder.ALLOCATOR_SOFTWARE
+                // Phones take photos in wider color spaces; models have learned from this one.
+                decoder.setTargetColorSpace(ColorSpace.get(ColorSpace.Named.SRGB))
                 decoder.setTargetSampleSize(maxOf(1, minOf(info.size.width, info.size.height) / (2 * maxOf(1, side))))
             }
         } catch (failure: IOException) {
@@ -77,7 +82,8 @@ private fun unreadable(
 private fun Picture.byte(index: Int): Int = rgb[index].toInt() and BYTE
 
 private const val CHANNELS = 3
+private const val ALPHA = 24
 private const val RED = 16
 private const val GREEN = 8
 private const val BYTE = 0xff
-private const val OPAQUE = 0xff shl 24
+private const val OPAQUE = 0xff shl ALPHA

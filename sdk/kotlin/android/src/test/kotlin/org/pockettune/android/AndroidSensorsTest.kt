@@ -100,17 +100,20 @@ class AndroidSensorsTest {
         fun available(
             free: Long,
             low: Long,
+            isLow: Boolean = false,
         ): Long? {
             manager.setMemoryInfo(
                 ActivityManager.MemoryInfo().apply {
                     availMem = free
                     threshold = low
+                    lowMemory = isLow
                 },
             )
             return sensors.read().availableMemoryBytes
         }
         assertEquals(900, available(1_000, 100))
         assertEquals(0, available(50, 100))
+        assertEquals(0, available(1_000, 100, isLow = true))
     }
 
     @Test

@@ -43,6 +43,13 @@ class PicturesTest {
     }
 
     @Test
+    fun `what is transparent shows white`() {
+        val colors = intArrayOf(Color.argb(0, 9, 9, 9), Color.argb(127, 0, 0, 0))
+        val rgb = Bitmap.createBitmap(colors, 2, 1, Bitmap.Config.ARGB_8888).toPicture().rgb.map { it.toInt() and 0xff }
+        assertEquals(listOf(255, 255, 255, 128, 128, 128), rgb)
+    }
+
+    @Test
     fun `a picture shown and read again is the same`() {
         val picture = Picture(16, 16, ByteArray(3 * 256) { (it % 256).toByte() })
         assertContentEquals(picture.rgb, picture.toBitmap().toPicture().rgb)
