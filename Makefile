@@ -51,9 +51,11 @@ demo: $(READY) $(NATIVE) ## export the starter, personalize it, write out/demo/s
 test: check $(NATIVE) ## everything a newcomer runs: lint, types, unit and end-to-end tests
 	$(BIN)/python -m pytest -m "not slow"
 
-test-kotlin: ## build and test the Kotlin SDK: form, tests, public interface, size (needs Java 17 and Maven)
-	@command -v mvn >/dev/null && command -v javac >/dev/null || { echo "install openjdk-17-jdk-headless and maven"; exit 1; }
+test-kotlin: ## build and test the Kotlin SDK and the Android demo: form, tests, public interface, size, APK
+	@for tool in javac mvn npm aapt zipalign apksigner; do command -v $$tool >/dev/null || \
+	  { echo "no $$tool: install openjdk-17-jdk-headless maven npm aapt zipalign apksigner"; exit 1; }; done
 	cd sdk/kotlin && tools/install_executorch_classes.sh && tools/ktlint.sh && mvn -q -B verify && tools/abi.sh && tools/size.sh
+	android_demo/tools/build_apk.sh
 
 fuzz: $(READY) $(NATIVE) ## let libFuzzer look for crashes for some minutes (needs clang)
 	POCKETTUNE_FUZZ_RUNS=200000 $(BIN)/python -m pytest -s tests/engine/test_libfuzzer.py

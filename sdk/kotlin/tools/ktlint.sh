@@ -3,4 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 classpath=$(tools/classpath.sh ktlint)
-exec java -cp "$classpath" com.pinterest.ktlint.Main --log-level=error --relative "$@" "*/src/**/*.kt"
+exec java -cp "$classpath" com.pinterest.ktlint.Main --log-level=error --relative --editorconfig=.editorconfig "$@" \
+  "*/src/**/*.kt" "../../android_demo/*/src/**/*.kt"
