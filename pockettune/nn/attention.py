@@ -105,10 +105,11 @@ class _Attention(torch.autograd.Function):
                     part = torch.mm(gradient_chunk.t(), probabilities)
                     d_value = part if d_value is None else d_value + part
                 by_head[0].append(_concatenate(d_query, 0))
-                by_head[1].append(d_key.t())  # type: ignore[union-attr]  # there is a chunk
-                by_head[2].append(d_value.t())  # type: ignore[union-attr]
-            for total, columns in zip(by_sample, by_head, strict=True):
-                total.append(_concatenate(columns, 1))
+                by_head[1].append(d_key)  # type: ignore[arg-type]  # there is a chunk
+                by_head[2].append(d_value)  # type: ignore[arg-type]
+            by_sample[0].append(_concatenate(by_head[0], 1))
+            for total, transposed in zip(by_sample[1:], by_head[1:], strict=True):
+                total.append(_concatenate(transposed, 0).t())
         d_all = [_concatenate(parts, 0) for parts in by_sample]
         return d_all[0], d_all[1], d_all[2], None, None, None
 

@@ -33,7 +33,7 @@ from torch.export import ExportedProgram
 from export.lowering.private.dialect import exported_program, faked
 from export.lowering.private.payload import payload
 from export.lowering.private.quirks import without_deprecations
-from export.lowering.private.simplify import flatten_weights
+from export.lowering.private.simplify import flatten_weights, merge_slices
 
 __all__ = ["ConstantStore", "Refusals", "encode"]
 
@@ -161,7 +161,10 @@ def encode(
         if node.op == "call_function":
             visitors[node.target.__name__].define_node(node, encoded, identifiers, _NO_HANDLE)
     flatten_weights(encoded)
+    merge_slices(encoded)
     _, *constants = encoded.constant_data
     for constant in constants:
         constant.named_key = store.short(constant.named_key)
+        # The runtime looks at nothing else where there is a name.
+        constant.offset = constant.size = 0
     return payload(encoded)
