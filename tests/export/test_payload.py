@@ -133,3 +133,31 @@ def test_an_int8_weight_is_a_matrix_without_a_reshape(
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     torch.testing.assert_close(found[0], inputs[0] @ weight[0].float().T, rtol=1e-5, atol=1e-3)
     assert counts[0] < counts[1]
+
+
+def test_a_slice_of_a_slice_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def function(x: Tensor) -> Any:
+        lines = aten.slice.Tensor(x, 0, 2, 9)
+        first = aten.slice.Tensor(lines, 1, 1, 4)
+        # Another slice of the same lines, one of a slice's slice, and lines that leave the program.
+        return (
+            aten.neg.default(first),
+            aten.neg.default(aten.slice.Tensor(aten.slice.Tensor(lines, 1, 2, 8), 0, 3, 5)),
+            aten.slice.Tensor(x, 0, 0, 2),
+            aten.slice.Tensor(aten.slice.Tensor(x, 1, 0, 2), 1, 1, 2),
+        )
+
+    x = torch.arange(80.0).reshape(10, 8)
+    item = toy.Captured(SimpleNamespace(name="slices"), toy.trace(function, [x]))
+    slices: list[int] = []
+
+    def spy(graph: XNNGraph) -> bytes:
+        names = [type(node.xnode_union).__name__ for node in graph.xnodes]
+        slices.append(names.count("XNNStaticSlice"))
+        return payload(graph)
+
+    monkeypatch.setattr(xnnpack, "payload", spy)
+    found = lowered(item, tmp_path / "slices.pte", (x,))
+    assert slices == [4]
+    for one, other in zip(found, function(x), strict=True):
+        assert torch.equal(one, other)
