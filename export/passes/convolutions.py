@@ -38,10 +38,15 @@ def expand_convolutions(editor: Editor, weights: FrozenWeights) -> int:
             editor, weights, x, weight, stride, padding, dilation, transposed, groups
         )
         run = _forward_joined if moved.is_joined else _forward
-        result = run(editor, moved, x, node.meta["val"].shape)  # type: ignore[arg-type]
+        shape = node.meta["val"].shape
+        result = run(editor, moved, x, shape)  # type: ignore[arg-type]
         if bias is not None:
             result = editor.call(aten.add.Tensor, result, bias)
-        return editor.permute(result, (0, 3, 1, 2))
+        samples, outputs, height, width = shape
+        if samples == 1:  # then a reshape comes last, which often merges with the next
+            return editor.reshape(editor.permute(result, (1, 0)), shape)
+        last = editor.reshape(result, (samples, height, width, outputs))
+        return editor.permute(last, (0, 3, 1, 2))
 
     def backward(editor: Editor, node: Node) -> tuple[Node, ...]:
         gradient, x, weight, _, stride, padding, dilation, transposed, _, groups, mask = node.args
@@ -119,7 +124,7 @@ def _padded(editor: Editor, moved: Filter, x: Node) -> Node:
 
 def _forward_joined(editor: Editor, moved: Filter, x: Node, shape: Sequence[int]) -> Node:
     """As :func:`_forward`, with a product for each row of taps, or one for all."""
-    samples, outputs, out_height, out_width = shape
+    samples, _, out_height, out_width = shape
     stride, channels = moved.stride, moved.inputs
     padded = _padded(editor, moved, x)
     rows, columns = padded.meta["val"].shape[1:3]
@@ -139,12 +144,11 @@ def _forward_joined(editor: Editor, moved: Filter, x: Node, shape: Sequence[int]
             for operand, part in zip(operands, moved.taps, strict=True)
         ],
     )
-    scaled = moved.taps[0].scaled(editor, total)
-    return editor.reshape(scaled, (samples, out_height, out_width, outputs))
+    return moved.taps[0].scaled(editor, total)
 
 
 def _forward(editor: Editor, moved: Filter, x: Node, shape: Sequence[int]) -> Node:
-    """``x`` ``[N, C, H, W]`` to ``[N, H', W', outputs]``; ``shape`` is ``[N, outputs, H', W']``."""
+    """``x`` ``[N, C, H, W]`` to ``[N * H' * W', outputs]``; ``shape`` is the result's as NCHW."""
     samples, _, out_height, out_width = shape
     channels, stride = moved.inputs, moved.stride
     padded = _padded(editor, moved, x)
@@ -166,8 +170,7 @@ def _forward(editor: Editor, moved: Filter, x: Node, shape: Sequence[int]) -> No
         flat = editor.reshape(piece, (samples * out_height * out_width, channels))
         product = editor.call(aten.linear.default, flat, tap.node(editor))
         total = product if total is None else editor.call(aten.add.Tensor, total, product)
-    scaled = moved.taps[0].scaled(editor, total)  # type: ignore[arg-type]
-    return editor.reshape(scaled, (samples, out_height, out_width, moved.outputs))
+    return moved.taps[0].scaled(editor, total)  # type: ignore[arg-type]
 
 
 def _scaled_gradient(editor: Editor, moved: Filter, gradient: Node) -> Node:

@@ -11,10 +11,11 @@ from pockettune.errors import ModelUnsupported
 __all__ = ["Filter", "read_filter"]
 
 # Elements of the shifted inputs side by side: beyond 8 MB they would be a program's largest
-# workspace. All taps at once are worth it for fewer nodes only, so they and the filter are to take
-# little room.
+# workspace. All taps at once are worth it for fewer nodes only, so their inputs (2 MB) and the
+# filter as float32 (1 MB) are to take little room.
 _LARGEST_ROW = 2**21
-_LARGEST_WHOLE = 2**18
+_LARGEST_WHOLE = 2**19
+_LARGEST_FILTER = 2**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def read_filter(
     row = area * width * max(inputs, outputs)
     if row <= _LARGEST_ROW:
         joined = width
-    if max(row * height, frozen.values.numel()) <= _LARGEST_WHOLE:
+    if row * height <= _LARGEST_WHOLE and frozen.values.numel() <= _LARGEST_FILTER:
         joined = height * width
     taps, edges = weights.taps(frozen, joined=joined), (paddings[0], paddings[1])
     return Filter(taps, outputs, inputs, height, width, strides[0], edges)

@@ -22,9 +22,9 @@ __all__ = ["DELEGATE_CALL", "delegate_module", "planned_bytes", "program_file"]
 
 BACKEND = "XnnpackBackend"
 DELEGATE_CALL = executorch_call_delegate
-# Of constants and delegates in the file, in bytes: a cache line. Most constants of a small model
-# are short, and what lies between them is lost.
-_ALIGNMENT = 64
+# Of constants and delegates in the file, in bytes: what the delegate asks for. Most constants of a
+# small model are short, and what lies between them is lost.
+_ALIGNMENT = 16
 
 
 class _Shapes:
