@@ -38,15 +38,10 @@ def expand_convolutions(editor: Editor, weights: FrozenWeights) -> int:
             editor, weights, x, weight, stride, padding, dilation, transposed, groups
         )
         run = _forward_joined if moved.is_joined else _forward
-        shape = node.meta["val"].shape
-        result = run(editor, moved, x, shape)  # type: ignore[arg-type]
+        result = run(editor, moved, x, node.meta["val"].shape)  # type: ignore[arg-type]
         if bias is not None:
             result = editor.call(aten.add.Tensor, result, bias)
-        samples, outputs, height, width = shape
-        if samples == 1:  # then a reshape comes last, which often merges with the next
-            return editor.reshape(editor.permute(result, (1, 0)), shape)
-        last = editor.reshape(result, (samples, height, width, outputs))
-        return editor.permute(last, (0, 3, 1, 2))
+        return editor.permute(result, (0, 3, 1, 2))
 
     def backward(editor: Editor, node: Node) -> tuple[Node, ...]:
         gradient, x, weight, _, stride, padding, dilation, transposed, _, groups, mask = node.args
@@ -124,7 +119,7 @@ def _padded(editor: Editor, moved: Filter, x: Node) -> Node:
 
 def _forward_joined(editor: Editor, moved: Filter, x: Node, shape: Sequence[int]) -> Node:
     """As :func:`_forward`, with a product for each row of taps, or one for all."""
-    samples, _, out_height, out_width = shape
+    samples, outputs, out_height, out_width = shape
     stride, channels = moved.stride, moved.inputs
     padded = _padded(editor, moved, x)
     rows, columns = padded.meta["val"].shape[1:3]
@@ -144,11 +139,12 @@ def _forward_joined(editor: Editor, moved: Filter, x: Node, shape: Sequence[int]
             for operand, part in zip(operands, moved.taps, strict=True)
         ],
     )
-    return moved.taps[0].scaled(editor, total)
+    scaled = moved.taps[0].scaled(editor, total)
+    return editor.reshape(scaled, (samples, out_height, out_width, outputs))
 
 
 def _forward(editor: Editor, moved: Filter, x: Node, shape: Sequence[int]) -> Node:
-    """``x`` ``[N, C, H, W]`` to ``[N * H' * W', outputs]``; ``shape`` is the result's as NCHW."""
+    """``x`` ``[N, C, H, W]`` to ``[N, H', W', outputs]``; ``shape`` is ``[N, outputs, H', W']``."""
     samples, _, out_height, out_width = shape
     channels, stride = moved.inputs, moved.stride
     padded = _padded(editor, moved, x)
@@ -170,7 +166,8 @@ def _forward(editor: Editor, moved: Filter, x: Node, shape: Sequence[int]) -> No
         flat = editor.reshape(piece, (samples * out_height * out_width, channels))
         product = editor.call(aten.linear.default, flat, tap.node(editor))
         total = product if total is None else editor.call(aten.add.Tensor, total, product)
-    return moved.taps[0].scaled(editor, total)  # type: ignore[arg-type]
+    scaled = moved.taps[0].scaled(editor, total)  # type: ignore[arg-type]
+    return editor.reshape(scaled, (samples, out_height, out_width, moved.outputs))
 
 
 def _scaled_gradient(editor: Editor, moved: Filter, gradient: Node) -> Node:

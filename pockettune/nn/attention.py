@@ -79,6 +79,7 @@ class _Attention(torch.autograd.Function):
             key.shape[0] // samples,
             query.shape[1] // heads,
         )
+        row_sums = (gradient * output).reshape(-1, heads, width).sum(-1)
         by_sample: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
         for sample in range(samples):
             by_head: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
@@ -93,10 +94,10 @@ class _Attention(torch.autograd.Function):
                     at_queries = slice(start, start + rows)
                     query_chunk = query[at_queries, here]
                     gradient_chunk = gradient[at_queries, here]
-                    row_sums = (gradient_chunk * output[at_queries, here]).sum(-1, keepdim=True)
                     probabilities = torch.softmax(torch.mm(query_chunk, key_head.t()), -1)
+                    sums = row_sums[at_queries, head : head + 1]
                     d_probabilities = torch.mm(gradient_chunk, value_head.t())
-                    d_scores = (d_probabilities - row_sums) * probabilities
+                    d_scores = (d_probabilities - sums) * probabilities
                     d_query.append(torch.mm(d_scores, key_head))
                     # Transposed, so that the large matrix is the right-hand side: a left one would
                     # be copied to be transposed.
