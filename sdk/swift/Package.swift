@@ -15,7 +15,8 @@ import PackageDescription
       name: "ExecuTorch", dependencies: ["CPocketTuneEngine"],
       linkerSettings: [.unsafeFlags(["-L\(stage)/lib", "-Xlinker", "-rpath", "-Xlinker", "\(stage)/lib"])]),
     .target(name: "PocketTuneOpenSSL", dependencies: ["PocketTune", "COpenSSL"]),
-    .testTarget(name: "PocketTuneTests", dependencies: ["PocketTune", "PocketTuneOpenSSL"]),
+    .testTarget(
+      name: "PocketTuneTests", dependencies: ["PocketTune", "PocketTuneOpenSSL"], exclude: ["to_chars.txt"]),
     .testTarget(
       name: "PocketTuneExecuTorchTests", dependencies: ["PocketTune", "PocketTuneExecuTorch"]),
   ]

@@ -97,8 +97,6 @@ struct Budget {
 /// A manifest whose every member was checked (`spec/bundle.md`, 1 to 5).
 struct Manifest {
   let bundleID: String
-  /// 64 bytes, r and s; nil when the bundle is not signed.
-  let signature: [UInt8]?
   let name: String
   let task: String
   /// Of the ExecuTorch that made the programs; empty when unknown.
@@ -118,14 +116,16 @@ struct Manifest {
 
   static let longest = 16 << 20
 
-  /// Checks all of manifest.json's bytes. Throws `bundleManifestInvalid`, `bundleCorrupt`,
-  /// `bundleFormatUnsupported`, `bundlePathInvalid`.
-  init(bytes: [UInt8]) throws {
+  /// Checks all of manifest.json's bytes; with a key, it must have signed them. Throws `bundleManifestInvalid`,
+  /// `bundleCorrupt`, `bundleSignatureInvalid`, `bundleFormatUnsupported`, `bundlePathInvalid`.
+  init(bytes: [UInt8], key: (any SignatureVerifier)? = nil) throws {
     let opening = try ManifestOpening(bytes)
-    guard opening.digest(of: bytes) == opening.bundleID else {
+    let canonical = opening.canonical(bytes)
+    guard Digest256.hex(of: canonical) == opening.bundleID else {
       throw PocketTuneError(
         .bundleCorrupt, "manifest.json is not what its bundle_id says: fetch or export the bundle again")
     }
+    if let key { try requireSignature(opening.signature, of: canonical, by: key) }
     let json: JSON
     do {
       json = try JSON.parse(bytes)
@@ -139,13 +139,12 @@ struct Manifest {
         .bundleFormatUnsupported, "the bundle has format \(format), this SDK reads 1: export it with a matching version")
     }
     bundleID = opening.bundleID
-    signature = opening.signature
     name = try root.at("name").text()
     task = try root.at("task").text()
     executorch = try root.readTools()
     files = try root.at("files").table {
       let digest = try $0.at("sha256").text()
-      guard isHexDigest(digest.utf8) else { throw $0.at("sha256").failure("is not 64 hexadecimal digits") }
+      guard isHexDigest(digest.utf8) else { throw try $0.at("sha256").failure("is not 64 hexadecimal digits") }
       return FileEntry(sha256: digest, bytes: try $0.at("bytes").count())
     }
     tensors = try root.at("tensors").table { try $0.readTensor() }
@@ -178,6 +177,7 @@ struct Manifest {
 /// The fixed beginning of manifest.json.
 private struct ManifestOpening {
   let bundleID: String
+  /// 64 bytes, r and s; nil when the bundle is not signed.
   let signature: [UInt8]?
   private let rest: Int
 
@@ -208,13 +208,8 @@ private struct ManifestOpening {
     signature = decoded
   }
 
-  /// SHA-256 of the canonical manifest.
-  func digest(of bytes: [UInt8]) -> String {
-    var digest = Digest256()
-    withUnsafeBytes(of: UInt8(ascii: "{")) { digest.update($0) }
-    bytes.withUnsafeBytes { digest.update(UnsafeRawBufferPointer(rebasing: $0[rest...])) }
-    return digest.hex()
-  }
+  /// What the identifier and the signature are about.
+  func canonical(_ bytes: [UInt8]) -> [UInt8] { [UInt8(ascii: "{")] + bytes[rest...] }
 }
 
 /// 64 bytes of canonical base64; nil for anything else.

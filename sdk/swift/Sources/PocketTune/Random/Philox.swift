@@ -45,7 +45,7 @@ enum Philox {
   /// Integers of `low..<high`; the range holds 1 to 2^32.
   static func fill(_ out: UnsafeMutableBufferPointer<Int64>, _ key: RandomKey, low: Int64, high: Int64) {
     let range = UInt64(bitPattern: high &- low)
-    eachWord(key, out.count) { out[$0] = low &+ Int64(bitPattern: UInt64($1) &* range >> 32) }
+    eachWord(key, out.count) { out[$0] = low &+ Int64(bitPattern: (UInt64($1) &* range) >> 32) }
   }
 
   /// Uniform numbers between 0 and 1; rounding may give 1, never 0.

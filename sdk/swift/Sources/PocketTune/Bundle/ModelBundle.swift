@@ -2,9 +2,9 @@ import Foundation
 
 /// A folder that an export wrote, every byte of it verified (`spec/bundle.md`).
 ///
-///     let bundle = try Bundle.open(folder)
+///     let bundle = try ModelBundle.open(folder)
 ///     bundle.task  // "classification" or "text_to_image"
-public final class Bundle: Sendable {
+public final class ModelBundle: Sendable {
   public let folder: URL
   let manifest: Manifest
   /// Of the files as they were when they were hashed.
@@ -31,18 +31,16 @@ public final class Bundle: Sendable {
   ///
   /// Throws `bundleNotFound`, `bundleManifestInvalid`, `bundleCorrupt`, `bundleFormatUnsupported`,
   /// `bundlePathInvalid`, `bundleSignatureInvalid`, `safetensorsInvalid`, `tensorMismatch`, `ioFailed`.
-  public static func open(_ folder: URL, key: (any SignatureVerifier)? = nil) throws -> Bundle {
-    try Bundle(folder, key: key)
+  public static func open(_ folder: URL, key: (any SignatureVerifier)? = nil) throws -> ModelBundle {
+    try ModelBundle(folder, key: key)
   }
 
   private init(_ folder: URL, key: (any SignatureVerifier)?) throws {
     self.folder = folder
-    let bytes = try Bundle.manifestBytes(folder)
-    manifest = try Manifest(bytes: bytes)
-    if let key { try manifest.checkSignature(bytes, key) }
+    manifest = try Manifest(bytes: try ModelBundle.manifestBytes(folder), key: key)
     let names = manifest.files.keys.sorted()
     // Sizes first: hashing is slow, and a file that was cut off is the common case.
-    for name in names { try Bundle.checkSize(folder, name, manifest.files[name]!.bytes) }
+    for name in names { try ModelBundle.checkSize(folder, name, manifest.files[name]!.bytes) }
     var verified: [Name: FileStamp] = [:]
     for name in names {
       let file = try PlainFile(folder.appendingPathComponent(name.text).path)
