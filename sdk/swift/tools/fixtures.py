@@ -1,7 +1,8 @@
 """``python sdk/swift/tools/fixtures.py OUT [--starter BUNDLE]``: what the Swift tests compare with.
 
-``OUT/client``: a bundle of ``har-conv``, one person's series of the watch data (examples, and held
-out ones), and what the native runner makes of them in 100 steps: whole, and stopped on the way.
+``OUT/client``: a bundle of ``har-conv``, parameters that eight people of the watch data taught, the
+series of two others (examples, and held out ones), and what the native runner makes of one's in 100
+steps: whole, and stopped on the way.
 ``OUT/starter``: a text-to-image bundle (exported, unless one is given), photos of the starter's
 subject, and the native runner's caches, states, adapter and pictures. What is there is kept.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from pockettune import data, tensor_file
@@ -29,7 +31,11 @@ from pockettune.personalize import tokenizer_of
 
 ROOT = Path(__file__).parents[3]
 RUNNER = ROOT / "build" / "native" / "pockettune-run"
+# The fleet learnt from the eight others. What it then learns from a person's first series makes it
+# better on the second ones (PERSON), or worse (OTHER).
 PERSON = 0
+OTHER = 4
+FLEET_STEPS = 1500
 CLIENT_STEPS = 100
 STARTER_STEPS = 200
 PROMPT = "a sks bear"
@@ -74,26 +80,36 @@ def make_client(folder: Path, _: Path | None) -> None:
     export(
         *("--method", "fedavg", "--model", "har-conv", "--out", bundle),
         *("--input-shape", "6x100", "--classes", 7, "--batch-size", 16, "--momentum", 0.9),
-        *("--epochs", 3, "--learning-rate", 0.05),
+        *("--epochs", 3, "--learning-rate", 0.01),
     )
     watch = data.load("watch")
-    for name, split in (("examples", watch.train), ("held", watch.test)):
-        tensor_file.write(folder / f"{name}.safetensors", of_person(split))
-    inputs = ("--bundle", bundle, "--inputs", folder / "examples.safetensors")
+    files = {"examples": (watch.train, PERSON), "held": (watch.test, PERSON)}
+    files |= {"other": (watch.train, OTHER), "other_held": (watch.test, OTHER)}
+    for name, (split, person) in files.items():
+        tensor_file.write(folder / f"{name}.safetensors", chosen(split, split.users == person))
+    splits = (watch.train, watch.test)
+    fleet = [chosen(split, ~np.isin(split.users, (PERSON, OTHER))) for split in splits]
+    pooled = {name: np.concatenate([part[name] for part in fleet]) for name in fleet[0]}
+    tensor_file.write(folder / "fleet_examples.safetensors", pooled)
+    run(
+        *("train", "--bundle", bundle, "--inputs", folder / "fleet_examples.safetensors"),
+        *("--out", folder / "fleet", "--steps", FLEET_STEPS, "--checkpoint-every", 500),
+    )
+    state = folder / "fleet" / "parameters.safetensors"
+    inputs = ("--bundle", bundle, "--inputs", folder / "examples.safetensors", "--state", state)
     settings = ("--steps", CLIENT_STEPS, "--seed", 7, "--checkpoint-every", 10)
     run("train", *inputs, "--out", folder / "whole", *settings)
     stopped_behind(37, "train", *inputs, "--out", folder / "stopped", *settings)
     held = ("--bundle", bundle, "--inputs", folder / "held.safetensors")
     scores = {
-        "before": run("evaluate", *held)[-1],
+        "before": run("evaluate", *held, "--state", state)[-1],
         "after": run("evaluate", *held, "--state", folder / "whole" / "parameters.safetensors")[-1],
     }
     (folder / "scores.json").write_text(json.dumps(scores))
 
 
-def of_person(split: Split) -> dict[str, Any]:
-    chosen = split.users == PERSON
-    return {"inputs": split.inputs[chosen], "labels": split.labels[chosen]}
+def chosen(split: Split, rows: NDArray[np.bool_]) -> dict[str, Any]:
+    return {"inputs": split.inputs[rows], "labels": split.labels[rows]}
 
 
 def make_starter(folder: Path, given: Path | None) -> None:

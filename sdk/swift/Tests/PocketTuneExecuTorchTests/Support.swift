@@ -74,6 +74,7 @@ struct Client {
   var settings: TrainingSettings {
     var settings = TrainingSettings()
     (settings.steps, settings.seed, settings.checkpointEvery) = (100, 7, 10)
+    settings.parameters = folder.appendingPathComponent("fleet/parameters.safetensors")
     return settings
   }
 

@@ -32,13 +32,13 @@ import Testing
     let trainer = try client.trainer()
     let result = try #require(
       try await collect(trainer.train("watch", client.train, settings: client.settings, validation: client.held)).finished)
-    let before = try await trainer.evaluate(client.held)
+    let before = try await trainer.evaluate(client.held, parameters: client.settings.parameters)
     let after = try await trainer.evaluate(client.held, parameters: client.store.adapter("watch"))
     let scores = try JSON.parse([UInt8](Data(contentsOf: client.folder.appendingPathComponent("scores.json"))))
     #expect(shortestText(before.loss) == shortestText(scores["before"]["loss"].number!))
     #expect(shortestText(after.loss) == shortestText(scores["after"]["loss"].number!))
     #expect(after.accuracy == scores["after"]["accuracy"].number!)
-    #expect(after.accuracy > before.accuracy + 0.3)
+    #expect(after.accuracy > before.accuracy)
     #expect(result.evaluationBefore == before.loss && result.evaluationAfter == after.loss)
     print("held-out accuracy of one person: \(before.accuracy) before, \(after.accuracy) after, \(client.held.count) examples")
   }
@@ -95,23 +95,18 @@ import Testing
 
   @Test func aRunThatGotWorseIsRolledBack() async throws {
     let client = try Client()
-    var settings = client.settings
-    (settings.steps, settings.learningRate) = (8, 0.05)
-    // What was learnt from shuffled labels does not help on the real ones.
-    let wrong = Examples(
-      inputs: client.train.inputs, shape: client.train.shape, labels: client.train.labels.map { ($0 + 3) % 7 })
     let trainer = try client.trainer()
-    let first = try #require(
-      try await collect(trainer.train("watch", client.train, settings: settings, validation: client.held)).finished)
-    #expect(first.accepted)
-    let kept = try Data(contentsOf: client.store.adapter("watch"))
-    settings.parameters = try client.store.adapter("watch")
-    settings.steps = 20
-    try await trainer.discard("watch")
-    let second = try #require(
-      try await collect(trainer.train("watch", wrong, settings: settings, validation: client.held)).finished)
-    #expect(!second.accepted && second.evaluationAfter > second.evaluationBefore)
-    #expect(try Data(contentsOf: client.store.adapter("watch")) == kept)
+    let other = try examples(client.folder.appendingPathComponent("other.safetensors"))
+    let held = try examples(client.folder.appendingPathComponent("other_held.safetensors"))
+    // What is kept under that name stays.
+    try client.store.importAdapter("watch", from: client.settings.parameters!, for: client.bundle)
+    let result = try #require(
+      try await collect(trainer.train("watch", other, settings: client.settings, validation: held)).finished)
+    #expect(!result.accepted && result.evaluationAfter > result.evaluationBefore)
+    #expect(
+      try Data(contentsOf: client.store.adapter("watch")) == Data(contentsOf: client.settings.parameters!))
+    let written = try PocketTuneExecuTorchTests.result(client.temporary.url.appendingPathComponent("runs/watch"))
+    #expect(written["accepted"].line == "false")
   }
 
   @Test func refusesWhatItCannotTrainOn() async throws {
