@@ -8,6 +8,7 @@ import PackageDescription
   let stage = ProcessInfo.processInfo.environment["POCKETTUNE_ENGINE_STAGE"] ?? "/usr/local"
   let dependencies: [Package.Dependency] = []
   let executorch: [Target.Dependency] = ["ExecuTorch"]
+  let hostProducts: [Product] = [.library(name: "KillAt", type: .dynamic, targets: ["CKillAt"])]
   let hosts: [Target] = [
     .systemLibrary(name: "CPocketTuneEngine"),
     .systemLibrary(name: "COpenSSL"),
@@ -17,6 +18,9 @@ import PackageDescription
     .target(name: "PocketTuneOpenSSL", dependencies: ["PocketTune", "COpenSSL"]),
     .testTarget(
       name: "PocketTuneTests", dependencies: ["PocketTune", "PocketTuneOpenSSL"], exclude: ["to_chars.txt"]),
+    // What the tests kill.
+    .target(name: "CKillAt"),
+    .executableTarget(name: "KillSubject", dependencies: ["PocketTune", "PocketTuneExecuTorch", "ExecuTorch"]),
     .testTarget(
       name: "PocketTuneExecuTorchTests", dependencies: ["PocketTune", "PocketTuneExecuTorch"]),
   ]
@@ -26,6 +30,7 @@ import PackageDescription
   ]
   let executorch: [Target.Dependency] = [.product(name: "executorch", package: "executorch")]
   let hosts: [Target] = []
+  let hostProducts: [Product] = []
 #endif
 
 let package = Package(
@@ -34,7 +39,7 @@ let package = Package(
   products: [
     .library(name: "PocketTune", targets: ["PocketTune"]),
     .library(name: "PocketTuneExecuTorch", targets: ["PocketTuneExecuTorch"]),
-  ],
+  ] + hostProducts,
   dependencies: dependencies,
   targets: [
     .target(name: "PocketTune"),

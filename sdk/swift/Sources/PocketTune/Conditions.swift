@@ -150,6 +150,8 @@ public struct Conditions: Equatable, Sendable {
       (.storage, true, enough(state.freeStorageBytes, needs.storageBytes, storageReserveBytes)),
       (.memory, true, enough(state.availableMemoryBytes, needs.memoryBytes, memoryReserveBytes)),
     ]
-    return answers.filter { $0.asked && $0.holds != true }.map { FailingCondition($0.0, $0.holds == nil ? .unknown : .unmet) }
+    return answers.filter { $0.asked && $0.holds != true }.map {
+      FailingCondition($0.0, $0.holds == nil ? .unknown : .unmet)
+    }
   }
 }

@@ -1,3 +1,5 @@
+import Foundation
+
 /// A person's labeled examples, in memory.
 public struct Examples: Sendable {
   /// float32 `[n, ...shape]`, row-major.
@@ -28,7 +30,8 @@ public struct Examples: Sendable {
     }
     if let wrong = labels.firstIndex(where: { !(0..<task.classes).contains($0) }) {
       throw PocketTuneError(
-        .dataInvalid, "example \(wrong) has label \(labels[wrong]), and the bundle's classes are 0 to \(task.classes - 1)")
+        .dataInvalid,
+        "example \(wrong) has label \(labels[wrong]), and the bundle's classes are 0 to \(task.classes - 1)")
     }
     if let wrong = inputs.firstIndex(where: { !$0.isFinite }) {
       throw PocketTuneError(.dataInvalid, "example \(wrong / row) holds a number that is not finite: remove it")
@@ -94,4 +97,23 @@ final class ExampleBatches: BatchSource {
   }
 
   private func example(_ place: Int) -> Int { place < chosen.count ? chosen[place] : 0 }
+}
+
+extension Examples {
+  /// Examples of a safetensors file: `inputs` float32 `[n, ...]` and `labels` int64 `[n]`. Throws `tensorMismatch`,
+  /// `safetensorsInvalid`, `ioFailed`.
+  public init(file: URL) throws {
+    let opened = try TensorFile(file.path)
+    guard let labels = opened.header.find("labels"), labels.type == .int64, labels.shape.count == 1,
+      let inputs = opened.header.find("inputs"), inputs.type == .float32, inputs.shape.first == labels.shape[0]
+    else {
+      throw PocketTuneError(
+        .tensorMismatch, "'\(file.path)' has no float32 'inputs' [n, ...] and int64 'labels' [n]: write them")
+    }
+    let (labelBytes, inputBytes) = (Buffer(labels.bytes), Buffer(inputs.bytes))
+    try opened.read(labels, into: labelBytes.bytes)
+    try opened.read(inputs, into: inputBytes.bytes)
+    self.init(
+      inputs: Array(inputBytes.floats), shape: Array(inputs.shape.dropFirst()), labels: labelBytes.integers.map(Int.init))
+  }
 }

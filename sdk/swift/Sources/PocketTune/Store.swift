@@ -86,7 +86,7 @@ public final class Store: Sendable {
       throw PocketTuneError(.configInvalid, "the bundle has nothing that an adapter could change")
     }
     try bundle.manifest.tensors[pack]!.checkViews(file.path)
-    try requireRoom(for: Int64(try PlainFile(file.path).size))
+    try requireRoom(for: Int64(try PlainFile(file.path).size), at: target)
     try makeFolder(adaptersFolder)
     try copy(file.path, to: target)
   }
@@ -124,15 +124,13 @@ extension Store {
     public var bytes: Int64 = 0
   }
 
-  /// Bytes of all files under `root`, but for one run's.
-  func usedBytes(without run: String? = nil) -> Int64 {
-    count(root.path, without: run.map { "\(runsFolder)/\($0)" }).bytes
-  }
+  /// Bytes of all files under `root`.
+  public var usedBytes: Int64 { count(root.path, without: nil).bytes }
 
-  /// Throws `quotaExceeded` when that many more bytes would not fit, what `run` has already apart.
-  func requireRoom(for bytes: Int64, run: String? = nil) throws {
+  /// Throws `quotaExceeded` when that many bytes would not fit in the place of what lies at `path` now.
+  func requireRoom(for bytes: Int64, at path: String? = nil) throws {
     guard let quotaBytes else { return }
-    let (sum, overflow) = usedBytes(without: run).addingReportingOverflow(bytes)
+    let (sum, overflow) = count(root.path, without: path).bytes.addingReportingOverflow(bytes)
     guard !overflow, sum <= quotaBytes else {
       throw PocketTuneError(
         .quotaExceeded, "\(bytes) more bytes would pass the store's quota of \(quotaBytes): delete something first")

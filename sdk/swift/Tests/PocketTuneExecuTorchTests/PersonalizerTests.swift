@@ -73,7 +73,9 @@ import Testing
   }
 
   @Test func refusesWhatItCannotLearnFrom() async throws {
-    func failure(_ photos: [Pixels], _ prompt: String, _ settings: PersonalizationSettings = .init()) async -> ErrorCode? {
+    func failure(_ photos: [Pixels], _ prompt: String, _ settings: PersonalizationSettings = .init()) async
+      -> ErrorCode?
+    {
       do {
         _ = try await collect(personalizer.personalize("bear", photos, prompt: prompt, settings: settings))
         return nil
@@ -81,14 +83,21 @@ import Testing
     }
     #expect(await failure([], "a sks bear") == .photosTooFew)
     #expect(await failure(photos, String(repeating: "bear ", count: 30)) == .promptTooLong)
-    #expect(await failure([Pixels(height: 2, width: 2, values: [Float](repeating: 0, count: 12))], "a") == .tensorMismatch)
-    #expect(await failure([Pixels(height: 64, width: 64, values: [Float](repeating: 2, count: 12288))], "a") == .tensorMismatch)
+    #expect(
+      await failure([Pixels(height: 2, width: 2, values: [Float](repeating: 0, count: 12))], "a") == .tensorMismatch)
+    #expect(
+      await failure([Pixels(height: 64, width: 64, values: [Float](repeating: 2, count: 12288))], "a")
+        == .tensorMismatch)
     var settings = PersonalizationSettings()
     settings.steps = 0
     #expect(await failure(photos, "a", settings) == .configInvalid)
     await #expect(throws: PocketTuneError.self) { try await personalizer.generate("a", steps: 1001) }
-    #expect(try personalizer.preflight(photos: 4) == .go(peakBytes: personalizer.context.peakBytes(
-      bundle.manifest.preparation + ["train_step"],
-      stateBytes: TrainingState.bytes(bundle, PersonalizationPlan(bundle, .init(), photos: 4).stateNames)), expectedSeconds: nil))
+    #expect(
+      try personalizer.preflight(photos: 4)
+        == .go(
+          peakBytes: personalizer.context.peakBytes(
+            bundle.manifest.preparation + ["train_step"],
+            stateBytes: TrainingState.bytes(bundle, PersonalizationPlan(bundle, .init(), photos: 4).stateNames)),
+          expectedSeconds: nil))
   }
 }

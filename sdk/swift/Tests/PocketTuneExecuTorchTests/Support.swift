@@ -30,19 +30,6 @@ final class TemporaryFolder {
   deinit { try? FileManager.default.removeItem(at: url) }
 }
 
-/// Examples of a file that Python wrote.
-func examples(_ url: URL) throws -> Examples {
-  let file = try TensorFile(url.path)
-  let labels = file.header.find("labels")!
-  let inputs = file.header.find("inputs")!
-  let labelBytes = Buffer(labels.bytes)
-  let inputBytes = Buffer(inputs.bytes)
-  try file.read(labels, into: labelBytes.bytes)
-  try file.read(inputs, into: inputBytes.bytes)
-  return Examples(
-    inputs: Array(inputBytes.floats), shape: Array(inputs.shape.dropFirst()), labels: labelBytes.integers.map(Int.init))
-}
-
 func result(_ folder: URL) throws -> JSON {
   try JSON.parse([UInt8](Data(contentsOf: folder.appendingPathComponent("result.json"))))
 }
@@ -66,8 +53,8 @@ struct Client {
     bundle = try ModelBundle.open(folder.appendingPathComponent("bundle"))
     temporary = try TemporaryFolder()
     store = try Store(root: temporary.url, quotaBytes: quotaBytes)
-    train = try examples(folder.appendingPathComponent("examples.safetensors"))
-    held = try examples(folder.appendingPathComponent("held.safetensors"))
+    train = try Examples(file: folder.appendingPathComponent("examples.safetensors"))
+    held = try Examples(file: folder.appendingPathComponent("held.safetensors"))
   }
 
   /// As tools/fixtures.py set the native runner.

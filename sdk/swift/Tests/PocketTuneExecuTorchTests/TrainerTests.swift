@@ -31,7 +31,8 @@ import Testing
     let client = try Client()
     let trainer = try client.trainer()
     let result = try #require(
-      try await collect(trainer.train("watch", client.train, settings: client.settings, validation: client.held)).finished)
+      try await collect(trainer.train("watch", client.train, settings: client.settings, validation: client.held))
+        .finished)
     let before = try await trainer.evaluate(client.held, parameters: client.settings.parameters)
     let after = try await trainer.evaluate(client.held, parameters: client.store.adapter("watch"))
     let scores = try JSON.parse([UInt8](Data(contentsOf: client.folder.appendingPathComponent("scores.json"))))
@@ -40,7 +41,9 @@ import Testing
     #expect(after.accuracy == scores["after"]["accuracy"].number!)
     #expect(after.accuracy > before.accuracy)
     #expect(result.evaluationBefore == before.loss && result.evaluationAfter == after.loss)
-    print("held-out accuracy of one person: \(before.accuracy) before, \(after.accuracy) after, \(client.held.count) examples")
+    print(
+      "held-out accuracy of one person: \(before.accuracy) before, \(after.accuracy) after, \(client.held.count) examples"
+    )
   }
 
   @Test func goesOnWhereTheNativeRunnerWasStopped() async throws {
@@ -96,8 +99,8 @@ import Testing
   @Test func aRunThatGotWorseIsRolledBack() async throws {
     let client = try Client()
     let trainer = try client.trainer()
-    let other = try examples(client.folder.appendingPathComponent("other.safetensors"))
-    let held = try examples(client.folder.appendingPathComponent("other_held.safetensors"))
+    let other = try Examples(file: client.folder.appendingPathComponent("other.safetensors"))
+    let held = try Examples(file: client.folder.appendingPathComponent("other_held.safetensors"))
     // What is kept under that name stays.
     try client.store.importAdapter("watch", from: client.settings.parameters!, for: client.bundle)
     let result = try #require(
@@ -112,7 +115,9 @@ import Testing
   @Test func refusesWhatItCannotTrainOn() async throws {
     let client = try Client()
     let trainer = try client.trainer()
-    func failure(_ examples: Examples, _ settings: TrainingSettings = TrainingSettings(), name: String = "watch") async -> ErrorCode? {
+    func failure(_ examples: Examples, _ settings: TrainingSettings = TrainingSettings(), name: String = "watch") async
+      -> ErrorCode?
+    {
       do {
         _ = try await collect(trainer.train(name, examples, settings: settings))
         return nil

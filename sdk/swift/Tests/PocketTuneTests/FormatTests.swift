@@ -66,7 +66,7 @@ import Testing
     let buffers = file.header.entries.map { entry in
       UnsafeMutableRawBufferPointer.allocate(byteCount: entry.bytes, alignment: 16)
     }
-    defer { buffers.forEach { $0.deallocate() } }
+    defer { for buffer in buffers { buffer.deallocate() } }
     var tensors: [TensorView] = []
     for (entry, buffer) in zip(file.header.entries, buffers) {
       try file.read(entry, into: buffer)
@@ -74,7 +74,8 @@ import Testing
         TensorView(name: entry.name, type: entry.type, shape: entry.shape, bytes: UnsafeRawBufferPointer(buffer)))
     }
     try writeTensorFile(folder.path("copy"), tensors, file.metadata)
-    #expect(try Data(contentsOf: folder.url.appendingPathComponent("copy")) == Data(contentsOf: URL(fileURLWithPath: path)))
+    #expect(
+      try Data(contentsOf: folder.url.appendingPathComponent("copy")) == Data(contentsOf: URL(fileURLWithPath: path)))
     #expect(namesIn(folder.url.path) == ["copy"])
   }
 

@@ -136,7 +136,8 @@ struct Manifest {
     let format = try root.at("format").whole(.min, .max)
     guard format == 1 else {
       throw PocketTuneError(
-        .bundleFormatUnsupported, "the bundle has format \(format), this SDK reads 1: export it with a matching version")
+        .bundleFormatUnsupported, "the bundle has format \(format), this SDK reads 1: export it with a matching version"
+      )
     }
     bundleID = opening.bundleID
     name = try root.at("name").text()

@@ -78,7 +78,9 @@ public final class ModelBundle: Sendable {
         throw PocketTuneError(.bundlePathInvalid, "'\(path)' is a link: a bundle holds files only")
       }
     }
-    guard isRegular(status), Int(status.st_size) == bytes else { throw corrupt("'\(path)' is not a file of \(bytes) bytes") }
+    guard isRegular(status), Int(status.st_size) == bytes else {
+      throw corrupt("'\(path)' is not a file of \(bytes) bytes")
+    }
   }
 
   /// A program by its name. Throws `programMissing`.

@@ -69,7 +69,8 @@ struct TensorHeader {
   }
 
   private static func entry(_ member: JSON.Member) -> TensorEntry? {
-    guard member.value.object?.count == 3, let type = member.value.member("dtype")?.text.flatMap(ElementType.init(fileName:)),
+    guard member.value.object?.count == 3,
+      let type = member.value.member("dtype")?.text.flatMap(ElementType.init(fileName:)),
       let sizes = member.value.member("shape")?.array, sizes.count <= mostDimensions,
       let offsets = member.value.member("data_offsets")?.array, offsets.count == 2,
       let begin = offsets[0].integer, let end = offsets[1].integer

@@ -64,7 +64,8 @@ struct Tokenizer: Sendable {
   }
 
   private var tooLong: PocketTuneError {
-    PocketTuneError(.promptTooLong, "the prompt has more than the \(maxLength - 2) tokens that the model reads: shorten it")
+    PocketTuneError(
+      .promptTooLong, "the prompt has more than the \(maxLength - 2) tokens that the model reads: shorten it")
   }
 
   private enum Part {
@@ -93,7 +94,9 @@ struct Tokenizer: Sendable {
   /// Composed, white space as single spaces, each letter in lower case.
   private static func normalized(_ scalars: [Unicode.Scalar]) -> [Unicode.Scalar] {
     let composed = String(String.UnicodeScalarView(scalars)).precomposedStringWithCanonicalMapping.unicodeScalars
-    return composed.flatMap { $0.properties.isWhitespace ? [" "] : Array($0.properties.lowercaseMapping.unicodeScalars) }
+    return composed.flatMap {
+      $0.properties.isWhitespace ? [" "] : Array($0.properties.lowercaseMapping.unicodeScalars)
+    }
   }
 
   private enum Kind {

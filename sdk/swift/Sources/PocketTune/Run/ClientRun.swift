@@ -83,7 +83,7 @@ struct ClientRun: Sendable {
     let checkpoints = Checkpoints(work: "\(folder)/work", identity: try identity(steps))
     let failing = context.start.failing(context.sensors.read(), needs(steps))
     guard failing.isEmpty else { return emit(.stopped(step: checkpoints.newestStep(), failing: failing)) }
-    try context.store.requireRoom(for: needs(steps).storageBytes, run: name)
+    try context.store.requireRoom(for: needs(steps).storageBytes, at: folder)
     try makeFolder(checkpoints.work)
     let lock = try FolderLock(checkpoints.work)
     defer { withExtendedLifetime(lock) {} }

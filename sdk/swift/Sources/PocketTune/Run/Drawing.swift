@@ -40,7 +40,9 @@ struct Drawing {
     guard (1...generation.trainTimesteps).contains(steps) else {
       throw PocketTuneError(.configInvalid, "\(steps) steps: a picture takes 1 to \(generation.trainTimesteps)")
     }
-    guard (0...1000).contains(guidance ?? 0) else { throw PocketTuneError(.configInvalid, "guidance must be 0 to 1000") }
+    guard (0...1000).contains(guidance ?? 0) else {
+      throw PocketTuneError(.configInvalid, "guidance must be 0 to 1000")
+    }
     var hyper = generation.hyper
     if let guidance { hyper["guidance"] = guidance }
     let batch = PhotoBatch(prompts: [try bundle.tokenizer().encode(prompt), manifest.text!.unconditional])

@@ -53,7 +53,8 @@ struct PersonalizationPlan {
     let cached = try CacheFile.plan(bundle, caches, items).values.map(\.end).max() ?? 0
     let adapter = bundle.manifest.tensors[bundle.manifest.adapter!.tensors]!.bytes
     return Needs(
-      memoryBytes: context.peakBytes(bundle.manifest.preparation + [bundle.manifest.training.program], stateBytes: state),
+      memoryBytes: context.peakBytes(
+        bundle.manifest.preparation + [bundle.manifest.training.program], stateBytes: state),
       storageBytes: Int64(cached + 2 * (state + 4 * steps) + adapter))
   }
 
@@ -133,7 +134,7 @@ struct PersonalizationRun {
     let needs = try plan.needs(context)
     let failing = context.start.failing(context.sensors.read(), needs)
     guard failing.isEmpty else { return emit(.stopped(step: checkpoints.newestStep(), failing: failing)) }
-    try context.store.requireRoom(for: needs.storageBytes, run: name)
+    try context.store.requireRoom(for: needs.storageBytes, at: folder)
     try makeFolder(checkpoints.work)
     let lock = try FolderLock(checkpoints.work)
     defer { withExtendedLifetime(lock) {} }
