@@ -39,11 +39,13 @@ let package = Package(
   products: [
     .library(name: "PocketTune", targets: ["PocketTune"]),
     .library(name: "PocketTuneExecuTorch", targets: ["PocketTuneExecuTorch"]),
+    .library(name: "PocketTuneCoreML", targets: ["PocketTuneCoreML"]),
   ] + hostProducts,
   dependencies: dependencies,
   targets: [
     .target(name: "PocketTune"),
     .target(name: "PocketTuneExecuTorch", dependencies: ["PocketTune"] + executorch),
+    .target(name: "PocketTuneCoreML", dependencies: ["PocketTune"]),
   ] + hosts,
   swiftLanguageModes: [.v6]
 )

@@ -2,9 +2,8 @@
 //   KillSubject BUNDLE EXAMPLES PARAMETERS STORE STEPS CHECKPOINT_EVERY
 import ExecuTorch
 import Foundation
-import PocketTuneExecuTorch
-
 import PocketTune
+import PocketTuneExecuTorch
 
 struct Steady: Sensors {
   func read() -> DeviceState {

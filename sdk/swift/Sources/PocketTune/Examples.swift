@@ -114,6 +114,7 @@ extension Examples {
     try opened.read(labels, into: labelBytes.bytes)
     try opened.read(inputs, into: inputBytes.bytes)
     self.init(
-      inputs: Array(inputBytes.floats), shape: Array(inputs.shape.dropFirst()), labels: labelBytes.integers.map(Int.init))
+      inputs: Array(inputBytes.floats), shape: Array(inputs.shape.dropFirst()),
+      labels: labelBytes.integers.map(Int.init))
   }
 }

@@ -46,7 +46,7 @@ public struct Pixels: Sendable, Equatable {
               sum += weightY * weightX * Double(image.bytes[3 * (sourceY * image.width + sourceX) + channel])
             }
           }
-          values[(channel * height + y) * width + x] = Float(min(max(sum / 127.5 - 1, -1), 1))
+          values[(channel * height + y) * width + x] = min(max(Float(sum) / 127.5 - 1, -1), 1)
         }
       }
     }

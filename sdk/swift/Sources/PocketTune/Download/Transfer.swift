@@ -70,7 +70,8 @@ final class Transfer: NSObject, URLSessionDataDelegate, @unchecked Sendable {
     } else if let error {
       let canceled = (error as? URLError)?.code == .cancelled
       continuation?.resume(
-        throwing: canceled ? CancellationError() : downloadFailed("the connection failed: \(error.localizedDescription)"))
+        throwing: canceled
+          ? CancellationError() : downloadFailed("the connection failed: \(error.localizedDescription)"))
     } else {
       continuation?.resume()
     }

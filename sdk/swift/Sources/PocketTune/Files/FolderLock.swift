@@ -24,18 +24,3 @@ final class FolderLock {
 
   deinit { close(descriptor) }
 }
-
-/// Memory of this process, as the system counts it.
-enum ProcessMemory {
-  /// The largest resident size so far, in bytes.
-  static func peakResident() -> Int {
-    var usage = rusage()
-    #if canImport(Darwin)
-      getrusage(RUSAGE_SELF, &usage)
-      return usage.ru_maxrss
-    #else
-      getrusage(RUSAGE_SELF.rawValue, &usage)
-      return usage.ru_maxrss * 1024
-    #endif
-  }
-}

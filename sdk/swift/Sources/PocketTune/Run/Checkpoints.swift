@@ -42,6 +42,11 @@ struct Checkpoints {
       throw PocketTuneError(
         .ioFailed, "'\(path(step))' reads back as something else than was written: check the device's storage")
     }
+    try removeStates(before: step)
+  }
+
+  /// Only after a newer one was read and found whole.
+  private func removeStates(before step: Int) throws {
     for file in files() where file.step < step { try removeFile(file.path) }
   }
 
@@ -59,6 +64,7 @@ struct Checkpoints {
           }
           let entry = try file.require("losses", .float32, [losses.count])
           try losses.withUnsafeMutableBytes { try file.read(entry, into: $0) }
+          try removeStates(before: step)
           return step
         }
       } catch let error as PocketTuneError where error.code == .safetensorsInvalid {}

@@ -18,6 +18,7 @@ final class TrainingLoop {
   private(set) var seconds: [Double] = []
   private var saved = 0
   private let goOn: Needs
+  private let memory = MemorySampler()
 
   init(
     name: String, folder: String, checkpoints: Checkpoints, state: TrainingState, total: Int, checkpointEvery: Int,
@@ -41,6 +42,8 @@ final class TrainingLoop {
       emit(.resumed(step: step))
     }
   }
+
+  deinit { memory.stop() }
 
   /// Throws `Halt` when nothing more may run.
   func check() throws { try control.check(goOn) }
@@ -93,6 +96,7 @@ final class TrainingLoop {
     members["loss_first"] = .double(result.lossFirst)
     members["loss_last"] = .double(result.lossLast)
     members["losses"] = .array(losses.map(JSON.float))
+    members["peak_pss_bytes"] = .integer(Int64(memory.peakBytes))
     members["peak_rss_bytes"] = .integer(Int64(result.peakResidentBytes))
     members["resumed_from"] = resumedFrom.map { .integer(Int64($0)) } ?? .null
     members["seconds_per_step"] = .double(result.secondsPerStep)

@@ -1,0 +1,91 @@
+"""The Swift SDK's own tests, beside what the native runner makes of the same bundles.
+
+They need Swift (``sdk/swift/tools/toolchain.sh setup``, which ``make test-swift`` calls) and are
+skipped without it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "sdk" / "swift"
+TOOLCHAIN = PACKAGE / "tools" / "toolchain.sh"
+BUILD = ROOT / "build"
+# Numbers that make the tests longer, by the names that they read.
+LONGER = ("POCKETTUNE_KILLS", "POCKETTUNE_MUTATIONS")
+
+needs_swift = pytest.mark.skipif(
+    subprocess.run([TOOLCHAIN, "ready"], check=False).returncode != 0,
+    reason="Swift is not set up: make test-swift sets it up (2.7 GB)",
+)
+
+
+def swift(*words: str, variables: dict[str, Path | str] | None = None) -> str:
+    """What a command of the toolchain prints; both streams, and all of it when it fails."""
+    named = {"POCKETTUNE_ENGINE_STAGE": BUILD / "swift-stage", **(variables or {})}
+    environment = os.environ | {
+        "POCKETTUNE_SWIFT_ENV": " ".join(f"{name}={value}" for name, value in named.items())
+    }
+    done = subprocess.run(
+        [str(TOOLCHAIN), "run", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-20_000:]
+    return output
+
+
+@needs_swift
+def test_format_is_clean() -> None:
+    swift("swift", "format", "lint", "--strict", "-r", "Sources", "Tests", "Package.swift")
+
+
+def test_files_have_one_reason() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.swift")}
+    assert not {path: lines for path, lines in lengths.items() if lines > 300}
+
+
+def test_the_guide_is_what_is_compiled() -> None:
+    """Every block of Swift in the guide stands in a test, word for word."""
+    compiled = (PACKAGE / "Tests" / "PocketTuneExecuTorchTests" / "GuideTests.swift").read_text()
+    lines = {line.strip() for line in compiled.splitlines()}
+    blocks = re.findall(r"```swift\n(.*?)```", (PACKAGE / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) >= 2
+    for block in blocks:
+        assert not [line for line in block.splitlines() if line.strip() not in lines]
+
+
+@needs_swift
+@pytest.mark.timeout(1800)
+def test_swift_agrees_with_the_native_runner() -> None:
+    """Formats, vectors, training, personalization, kills, downloads: ``swift test``."""
+    fixtures = BUILD / "swift-fixtures"
+    subprocess.run([str(TOOLCHAIN), "stage", str(BUILD / "swift-stage")], check=True)
+    subprocess.run(
+        [sys.executable, str(PACKAGE / "tools" / "fixtures.py"), str(fixtures)],
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    variables: dict[str, Path | str] = {"POCKETTUNE_FIXTURES": fixtures}
+    variables |= {name: os.environ[name] for name in LONGER if name in os.environ}
+    output = swift(
+        *("swift", "test", "-c", "release", "-Xswiftc", "-enable-testing"),
+        *("--scratch-path", str(BUILD / "swift")),
+        variables=variables,
+    )
+    for line in output.splitlines():
+        if line.startswith(("figure:", "✔ Test run")):
+            print(line)
+    assert "✔ Test run" in output
+    assert " skipped" not in output
