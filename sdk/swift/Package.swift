@@ -25,8 +25,9 @@ import PackageDescription
       name: "PocketTuneExecuTorchTests", dependencies: ["PocketTune", "PocketTuneExecuTorch"]),
   ]
 #else
+  // The branch of the release that makes the bundles. Never resolved here.
   let dependencies: [Package.Dependency] = [
-    .package(url: "https://github.com/pytorch/executorch.git", branch: "swiftpm-1.0.0")
+    .package(url: "https://github.com/pytorch/executorch.git", branch: "swiftpm-1.5.1")
   ]
   let executorch: [Target.Dependency] = [.product(name: "executorch", package: "executorch")]
   let hosts: [Target] = []

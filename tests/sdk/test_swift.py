@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "sdk" / "swift"
 TOOLCHAIN = PACKAGE / "tools" / "toolchain.sh"
 BUILD = ROOT / "build"
+MODULES = ("PocketTune", "PocketTuneExecuTorch")
 # Numbers that make the tests longer, by the names that they read.
 LONGER = ("POCKETTUNE_KILLS", "POCKETTUNE_MUTATIONS")
 
@@ -44,6 +45,10 @@ def swift(*words: str, variables: dict[str, Path | str] | None = None) -> str:
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-20_000:]
     return output
+
+
+# Tests see internals; without optimization, hashing a bundle alone would take minutes.
+OPTIONS = ("-c", "release", "-Xswiftc", "-enable-testing", "--scratch-path", str(BUILD / "swift"))
 
 
 @needs_swift
@@ -79,13 +84,31 @@ def test_swift_agrees_with_the_native_runner() -> None:
     )
     variables: dict[str, Path | str] = {"POCKETTUNE_FIXTURES": fixtures}
     variables |= {name: os.environ[name] for name in LONGER if name in os.environ}
-    output = swift(
-        *("swift", "test", "-c", "release", "-Xswiftc", "-enable-testing"),
-        *("--scratch-path", str(BUILD / "swift")),
-        variables=variables,
-    )
+    output = swift("swift", "test", *OPTIONS, variables=variables)
     for line in output.splitlines():
         if line.startswith(("figure:", "✔ Test run")):
             print(line)
     assert "✔ Test run" in output
     assert " skipped" not in output
+
+
+@needs_swift
+def test_what_apps_see_is_recorded(tmp_path: Path) -> None:
+    """``api.txt``: every public declaration. Write it anew when a change is meant."""
+    swift("swift", "build", "--build-tests", *OPTIONS)
+    out = BUILD / "swift-api"
+    out.mkdir(exist_ok=True)
+    for module in MODULES:
+        swift(
+            *("swift", "symbolgraph-extract", "-module-name", module),
+            *("-I", str(BUILD / "swift" / "release" / "Modules")),
+            *("-I", str(PACKAGE / "Sources" / "CPocketTuneEngine")),
+            *("-target", "x86_64-pc-linux-gnu", "-minimum-access-level", "public"),
+            *("-skip-synthesized-members", "-output-dir", str(out)),
+        )
+    graphs = [str(out / f"{module}.symbols.json") for module in MODULES]
+    command = [sys.executable, str(PACKAGE / "tools" / "api.py"), *graphs]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    (tmp_path / "api.txt").write_text(found)
+    recorded = (PACKAGE / "api.txt").read_text()
+    assert found == recorded, f"compare {tmp_path / 'api.txt'} with sdk/swift/api.txt"

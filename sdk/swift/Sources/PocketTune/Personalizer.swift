@@ -42,19 +42,26 @@ public actor Personalizer {
   public nonisolated func personalize(
     _ name: String, _ photos: [Pixels], prompt: String, settings: PersonalizationSettings = PersonalizationSettings()
   ) -> AsyncThrowingStream<RunEvent, any Error> {
-    let context = context
-    return context.stream { control, emit in
-      try PersonalizationRun(context, name, photos, prompt, settings).perform(control, emit)
-    }
+    stream(name, prompt, settings) { _ in photos }
   }
 
   /// The same with images, which are cropped to the centered square and scaled.
   public nonisolated func personalize(
     _ name: String, _ photos: [RGBImage], prompt: String, settings: PersonalizationSettings = PersonalizationSettings()
   ) -> AsyncThrowingStream<RunEvent, any Error> {
-    let size = bundle.manifest.image!
-    let pixels = photos.map { Pixels($0, height: size.height, width: size.width) }
-    return personalize(name, pixels, prompt: prompt, settings: settings)
+    stream(name, prompt, settings) { size in photos.map { Pixels($0, height: size.height, width: size.width) } }
+  }
+
+  /// Everything, the scaling of photos too, happens on the run's thread.
+  private nonisolated func stream(
+    _ name: String, _ prompt: String, _ settings: PersonalizationSettings,
+    _ photos: @escaping @Sendable (ImageSize) -> [Pixels]
+  ) -> AsyncThrowingStream<RunEvent, any Error> {
+    let context = context
+    return context.stream { control, emit in
+      let pixels = photos(context.bundle.manifest.image!)
+      try PersonalizationRun(context, name, pixels, prompt, settings).perform(control, emit)
+    }
   }
 
   /// Lets the step under way end, writes the state, ends the run with `stopped`, and returns then.
@@ -72,7 +79,8 @@ public actor Personalizer {
   public func discard(_ name: String) throws { try context.store.discardRun(name) }
 
   /// Draws a picture. `adapter` nil: the bundle's initial values, which change nothing. `steps` and `guidance` nil: the
-  /// bundle's. Throws `promptTooLong`, `tensorMismatch` for an adapter of another bundle, `configInvalid`.
+  /// bundle's. A run that works is waited for. Throws `promptTooLong`, `tensorMismatch` for an adapter of another
+  /// bundle, `configInvalid`.
   public func generate(
     _ prompt: String, adapter: URL? = nil, seed: UInt64 = 0, steps: Int? = nil, guidance: Double? = nil
   ) async throws -> RGBImage {

@@ -84,7 +84,7 @@ public actor Trainer {
   /// Forgets a run: its states and its result, not what it taught. Throws `ioFailed` while it works.
   public func discard(_ name: String) throws { try context.store.discardRun(name) }
 
-  /// Mean loss and accuracy of parameters (nil: the bundle's) on examples.
+  /// Mean loss and accuracy of parameters (nil: the bundle's) on examples. A run that works is waited for.
   public func evaluate(_ examples: Examples, parameters: URL? = nil) async throws -> Score {
     let (context, task) = (context, task)
     return try await onThread {
@@ -94,7 +94,8 @@ public actor Trainer {
   }
 
   /// Logits of inputs, float32 `[n, ...inputShape]`, for parameters (nil: the bundle's), by the program whose weights
-  /// have that many bits: `[n][classes]`. Throws `programMissing` when the bundle has none.
+  /// have that many bits: `[n][classes]`. A run that works is waited for. Throws `programMissing` when the bundle has
+  /// none.
   public func predict(_ inputs: [Float], parameters: URL? = nil, bits: Int = 32) async throws -> [[Float]] {
     let (context, task) = (context, task)
     return try await onThread {

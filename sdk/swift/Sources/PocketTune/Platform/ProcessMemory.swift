@@ -28,7 +28,7 @@ enum ProcessMemory {
       var count = mach_msg_type_number_t(MemoryLayout<task_vm_info_data_t>.size / MemoryLayout<natural_t>.size)
       let result = withUnsafeMutablePointer(to: &info) {
         $0.withMemoryRebound(to: integer_t.self, capacity: Int(count)) {
-          task_info(mach_task_self_, task_flavor_t(TASK_VM_INFO), $0, &count)
+          task_info(task_self_trap(), task_flavor_t(TASK_VM_INFO), $0, &count)
         }
       }
       return result == KERN_SUCCESS ? Int(info.phys_footprint) : 0
@@ -58,7 +58,7 @@ final class MemorySampler: @unchecked Sendable {
         condition.lock()
         peak = max(peak, now)
         let pause = max(0.05, 20 * (clock.seconds() - begin))
-        if !stopped { condition.wait(until: Date(timeIntervalSinceNow: pause)) }
+        if !stopped { _ = condition.wait(until: Date(timeIntervalSinceNow: pause)) }
       }
       condition.unlock()
     }

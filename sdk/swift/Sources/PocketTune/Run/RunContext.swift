@@ -24,19 +24,19 @@ final class RunContext: Sendable {
     self.proceed = proceed
   }
 
-  /// A cold stream of one run. A run before it that still writes its state is waited for.
+  /// A cold stream of one run. What runs before it, or still writes its state, is waited for.
   func stream(
     _ perform: @escaping @Sendable (RunControl, @escaping (RunEvent) -> Void) throws -> Void
   ) -> AsyncThrowingStream<RunEvent, any Error> {
     let control = RunControl(sensors: sensors, proceed: proceed)
     return coldStream(onCancel: control.cancel) { [self] emit in
-      current.replace(with: control)?.waitForEnd()
+      current.set(control)
       store.began(control)
       defer {
         store.ended(control)
         control.end()
       }
-      try perform(control, emit)
+      try oneAtATime.withLock { try perform(control, emit) }
     }
   }
 
@@ -69,18 +69,17 @@ private final class Current: @unchecked Sendable {
 
   func get() -> RunControl? { lock.withLock { control } }
 
-  func replace(with next: RunControl) -> RunControl? {
-    lock.withLock {
-      defer { control = next }
-      return control
-    }
-  }
+  func set(_ next: RunControl) { lock.withLock { control = next } }
 }
 
-/// Works on a thread of its own: Swift's few threads are not for what takes long.
+/// Held by whatever opens sessions, so that no two programs are resident together. What waits for a run waits for at
+/// most one step where a person's touch ends it: the device is no longer idle then.
+private let oneAtATime = NSLock()
+
+/// Works with programs on a thread of its own: Swift's few threads are not for what takes long. Waits for a run.
 func onThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
   try await withCheckedThrowingContinuation { continuation in
-    let thread = Thread { continuation.resume(with: Result { try body() }) }
+    let thread = Thread { continuation.resume(with: Result { try oneAtATime.withLock(body) }) }
     thread.stackSize = 8 << 20
     thread.start()
   }
