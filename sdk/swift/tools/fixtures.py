@@ -80,7 +80,7 @@ def make_client(folder: Path, _: Path | None) -> None:
     export(
         *("--method", "fedavg", "--model", "har-conv", "--out", bundle),
         *("--input-shape", "6x100", "--classes", 7, "--batch-size", 16, "--momentum", 0.9),
-        *("--epochs", 3, "--learning-rate", 0.01),
+        *("--epochs", 3, "--learning-rate", 0.01, "--measure"),
     )
     watch = data.load("watch")
     files = {"examples": (watch.train, PERSON), "held": (watch.test, PERSON)}

@@ -143,6 +143,47 @@ import Testing
     #expect(await failure(client.train, settings) == .lossNotFinite)
   }
 
+  @Test func preflightSaysWhatWasMeasuredOrWhatIsMissing() async throws {
+    let client = try Client()
+    let manifest = try JSON.parse([UInt8](Data(contentsOf: client.bundle.folder.appendingPathComponent("manifest.json"))))
+    let budget = manifest["budget"]["programs"]
+    let training = budget[client.bundle.manifest.training.program]["measured"]
+    let evaluation = budget[client.bundle.manifest.classification!.evaluateProgram]["measured"]
+    let peak = max(training["peak_pss_bytes"].integer!, evaluation["peak_pss_bytes"].integer!)
+    let found = try client.trainer().preflight(client.train, settings: client.settings)
+    #expect(found == .go(peakBytes: peak, expectedSeconds: 100 * training["median_seconds"].number!))
+    var state = good
+    state.availableMemoryBytes = peak + (64 << 20) - 1
+    state.charging = nil
+    let blocked = try client.trainer(Steady(state: state)).preflight(client.train)
+    #expect(blocked == .blocked([FailingCondition(.charging, .unknown), FailingCondition(.memory, .unmet)]))
+    #expect(!FileManager.default.fileExists(atPath: client.temporary.url.appendingPathComponent("runs").path))
+  }
+
+  @Test func aRunThatDoesNotFitTheQuotaDoesNotBegin() async throws {
+    let client = try Client(quotaBytes: 1000)
+    await #expect(throws: PocketTuneError.self) {
+      _ = try await collect(try client.trainer().train("watch", client.train, settings: client.settings))
+    }
+    #expect(client.store.usedBytes == 0)
+  }
+
+  @Test func deletingPersonalDataEndsTheRunFirst() async throws {
+    let client = try Client()
+    let trainer = try client.trainer()
+    var settings = client.settings
+    settings.steps = 5000
+    var last: RunEvent?
+    var deleted: Store.Deleted?
+    for try await event in trainer.train("watch", client.train, settings: settings) {
+      last = event
+      if case .stepped(20, _, _, _) = event { deleted = try await client.store.deletePersonalData() }
+    }
+    guard case .stopped(_, []) = last else { return #expect(Bool(false), "\(String(describing: last))") }
+    #expect(try #require(deleted).files == 2)  // a state and the lock
+    #expect(namesIn(client.temporary.url.path).isEmpty)
+  }
+
   @Test func predictsWithTheBitsThatAreThere() async throws {
     let client = try Client()
     let trainer = try client.trainer()
