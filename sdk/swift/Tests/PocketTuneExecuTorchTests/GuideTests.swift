@@ -1,73 +1,40 @@
 import Foundation
 import PocketTune
-import PocketTuneExecuTorch
 import Testing
 
-// The functions here are the guide in README.md, word for word; a test compares them.
-
-func learnGesture(
-  _ folder: URL, _ support: URL, _ inputs: [Float], _ labels: [Int], _ held: Examples, _ sensors: any Sensors
-) async throws -> [Float] {
-  let bundle = try ModelBundle.open(folder)
-  let store = try Store(root: support, quotaBytes: 200 << 20)
-  let trainer = try Trainer(bundle: bundle, store: store, engine: ExecuTorchEngine(), sensors: sensors)
-  let examples = Examples(inputs: inputs, shape: bundle.inputShape!, labels: labels)
-  for try await event in trainer.train("gestures", examples, validation: held) {
-    switch event {
-    case .stepped(let step, let total, let loss, _): print("step \(step) of \(total), loss \(loss)")
-    case .stopped(_, let failing): print("goes on later: \(failing)")
-    case .finished(let result): print(result.accepted ? "learnt" : "it was better before")
-    default: break
-    }
-  }
-  let logits = try await trainer.predict(held.inputs, parameters: store.adapter("gestures"))
-  return logits[0]
-}
-
-func personalize(
-  _ folder: URL, _ support: URL, _ photos: [RGBImage], _ sensors: any Sensors, _ settings: PersonalizationSettings
-) async throws -> RGBImage {
-  let bundle = try ModelBundle.open(folder)
-  let store = try Store(root: support, quotaBytes: 200 << 20)
-  let personalizer = try Personalizer(bundle: bundle, store: store, engine: ExecuTorchEngine(), sensors: sensors)
-  guard case .go = try personalizer.preflight(photos: photos.count, settings: settings) else {
-    throw CancellationError()
-  }
-  for try await event in personalizer.personalize("bear", photos, prompt: "a sks bear", settings: settings) {
-    if case .prepared(let program, let done, let total) = event { print("\(program): \(done) of \(total)") }
-    if case .stepped(let step, let total, let loss, _) = event { print("step \(step) of \(total), loss \(loss)") }
-  }
-  return try await personalizer.generate("a sks bear, flat style", adapter: store.adapter("bear"), seed: 1, steps: 4)
-}
-
-func evenings() -> Conditions {
-  var evenings = Conditions.start
-  evenings.idle = false
-  evenings.minimumBatteryPercent = 50
-  return evenings
-}
-
-@Suite(.enabled(if: fixtures != nil, hasFixtures), .serialized) struct Guide {
-  private let temporary: TemporaryFolder
-
-  init() throws { temporary = try TemporaryFolder() }
-
-  @Test func aGestureIsLearnt() async throws {
+/// What the guides' functions do, beside being compiled.
+@Suite(.enabled(if: fixtures != nil, hasFixtures), .serialized) struct GuideRuns {
+  @Test func gesturesAreLearntAndForgotten() async throws {
     let client = try Client()
-    let logits = try await learnGesture(
-      client.bundle.folder, temporary.url, client.train.inputs, client.train.labels, client.train, Steady())
-    #expect(logits.count == 7)
+    let trainer = try client.trainer()
+    #expect(try await learnGestures(trainer, client.train, heldBack: client.train))
+    #expect(try client.store.adapters().map(\.name) == ["gestures"])
+    let text = try await forget(client.store)
+    #expect(text.hasPrefix("4 files, "))  // a state, the lock, the result, the parameters
+    #expect(try client.store.adapters().isEmpty)
   }
 
-  @Test func aBearIsLearnt() async throws {
+  @Test func aPhotoOfAnyShapeIsLearnt() async throws {
     let folder = try #require(fixtures).appendingPathComponent("starter/bundle")
+    let temporary = try TemporaryFolder()
+    let (bundle, store) = (try ModelBundle.open(folder), try Store(root: temporary.url))
+    let personalizer = try watched(bundle, engine, store, Steady(state: unplugged))
+    #expect(try mayStart(personalizer, photos: 2).hasPrefix("takes "))
     let photos = try (0..<2).map { photo in
       try RGBImage(
-        width: 80, height: 64, bytes: (0..<(80 * 64 * 3)).map { UInt8(truncatingIfNeeded: $0 * (photo + 3)) })
+        width: 80, height: 100, bytes: (0..<(80 * 100 * 3)).map { UInt8(truncatingIfNeeded: $0 * (photo + 3)) })
     }
     var settings = PersonalizationSettings()
     settings.steps = 10
-    let picture = try await personalize(folder, temporary.url, photos, Steady(), settings)
+    let events = try await collect(personalizer.personalize("rex", photos, prompt: "a sks dog", settings: settings))
+    #expect(events.steps == Array(1...10))
+    let picture = try await personalizer.generate("a sks dog", seed: 1, steps: 4)
     #expect(picture.width == 64 && picture.height == 64 && Set(picture.bytes).count > 10)
+  }
+
+  private var unplugged: DeviceState {
+    var state = good
+    (state.charging, state.idle) = (false, false)
+    return state
   }
 }

@@ -145,7 +145,8 @@ import Testing
 
   @Test func preflightSaysWhatWasMeasuredOrWhatIsMissing() async throws {
     let client = try Client()
-    let manifest = try JSON.parse([UInt8](Data(contentsOf: client.bundle.folder.appendingPathComponent("manifest.json"))))
+    let manifest = try JSON.parse(
+      [UInt8](Data(contentsOf: client.bundle.folder.appendingPathComponent("manifest.json"))))
     let budget = manifest["budget"]["programs"]
     let training = budget[client.bundle.manifest.training.program]["measured"]
     let evaluation = budget[client.bundle.manifest.classification!.evaluateProgram]["measured"]
