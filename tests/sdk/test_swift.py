@@ -7,6 +7,7 @@ skipped without it.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,7 @@ def test_files_have_one_reason() -> None:
 
 
 @needs_swift
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_swift_agrees_with_the_native_runner() -> None:
     """Formats, vectors, training, personalization, kills, downloads: ``swift test``."""
@@ -82,6 +84,34 @@ def test_swift_agrees_with_the_native_runner() -> None:
 
 
 @needs_swift
+@pytest.mark.slow
+def test_the_native_runner_ends_what_swift_began() -> None:
+    """A killed Swift run goes on natively, in the same folder, to the same bytes."""
+    products, client = BUILD / "swift" / "release", BUILD / "swift-fixtures" / "client"
+    store = BUILD / "swift-killed"
+    shutil.rmtree(store, ignore_errors=True)
+    state = client / "fleet" / "parameters.safetensors"
+    inputs = (client / "bundle", client / "examples.safetensors")
+    preload = {"LD_PRELOAD": products / "libKillAt.so", "POCKETTUNE_KILL_AT": '"rename 4 after"'}
+    words = [str(word) for word in (products / "KillSubject", *inputs, state, store, 100, 10)]
+    named = [f"{name}={value}" for name, value in preload.items()]
+    swift("sh", "-c", f"env {' '.join(named)} {' '.join(words)}; test $? = 137")
+    out = store / "runs" / "watch"
+    # Killed right behind the rename: the state before was not removed yet.
+    saved = sorted(path.name for path in out.glob("work/state-*"))
+    assert saved == ["state-00000030.safetensors", "state-00000040.safetensors"]
+    runner = [str(BUILD / "native" / "pockettune-run"), "train"]
+    options = ("--bundle", inputs[0], "--inputs", inputs[1], "--state", state, "--out", out)
+    settings = ("--steps", "100", "--seed", "7", "--checkpoint-every", "10")
+    command = [*runner, *map(str, options), *settings]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert '{"event":"resume","step":40}' in done.stdout
+    last = "work/state-00000100.safetensors"
+    assert (out / last).read_bytes() == (client / "whole" / last).read_bytes()
+
+
+@needs_swift
+@pytest.mark.slow
 def test_what_apps_see_is_recorded(tmp_path: Path) -> None:
     """``api.txt``: every public declaration. Write it anew when a change is meant."""
     swift("swift", "build", "--build-tests", *OPTIONS)

@@ -39,6 +39,11 @@ import Testing
     #expect(result.losses.map(shortestText) == native["losses"].list.map(\.line))
     #expect(shortestText(result.change) == native["adapter_change"].line)
     #expect(result.accepted && result.evaluationAfter < result.evaluationBefore)
+    let written = try PocketTuneExecuTorchTests.result(temporary.url.appendingPathComponent("runs/bear"))
+    for (title, json) in [("here", written), ("in the native runner", native)] {
+      let peak = json["peak_pss_bytes"].integer! >> 20
+      print("figure: a personalization's process has at most \(peak) MiB \(title), all that it does included")
+    }
     let work = temporary.url.appendingPathComponent("runs/bear/work")
     for file in ["state-00000200.safetensors", "cache.bin"] {
       let native = try Data(contentsOf: folder.appendingPathComponent("whole/work/\(file)"))

@@ -4,6 +4,13 @@ import Foundation
   import FoundationNetworking
 #endif
 
+// A delegate's method is called only when its type is exactly the protocol's.
+#if canImport(Darwin)
+  typealias Decide = @Sendable (URLSession.ResponseDisposition) -> Void
+#else
+  typealias Decide = (URLSession.ResponseDisposition) -> Void
+#endif
+
 /// One GET whose body is taken piece by piece, so that a long one is cut off where it becomes too long.
 final class Transfer: NSObject, URLSessionDataDelegate, @unchecked Sendable {
   private let accept: (HTTPURLResponse) throws -> Void
@@ -42,7 +49,7 @@ final class Transfer: NSObject, URLSessionDataDelegate, @unchecked Sendable {
 
   func urlSession(
     _ session: URLSession, dataTask: URLSessionDataTask, didReceive response: URLResponse,
-    completionHandler: @escaping (URLSession.ResponseDisposition) -> Void
+    completionHandler: @escaping Decide
   ) {
     do {
       guard let response = response as? HTTPURLResponse else { throw downloadFailed("the answer is not HTTP") }

@@ -22,8 +22,8 @@ struct FileStamp: Equatable {
   let changed: [Int]
 
   init(_ status: stat) {
-    device = UInt64(status.st_dev)
-    inode = UInt64(status.st_ino)
+    device = UInt64(truncatingIfNeeded: status.st_dev)
+    inode = UInt64(truncatingIfNeeded: status.st_ino)
     size = Int64(status.st_size)
     #if canImport(Darwin)
       let times = [status.st_mtimespec, status.st_ctimespec]
