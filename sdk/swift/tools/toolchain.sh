@@ -6,8 +6,8 @@
 #   toolchain.sh stage FOLDER    put the C ABI library and the ExecuTorch libraries it needs into FOLDER/lib
 #   toolchain.sh run CMD...      run CMD in sdk/swift; the repository has the same path inside, all else is Debian's
 #
-# POCKETTUNE_SWIFT_ROOT: the folder. POCKETTUNE_SWIFT_ENV: "NAME=VALUE ..." for CMD. POCKETTUNE_SWIFT_READ: more folders
-# that CMD may read, by the same path. Needs Linux, root (chroot), and apt; nothing stays mounted, however CMD ends.
+# POCKETTUNE_SWIFT_ROOT: the folder. POCKETTUNE_SWIFT_ENV: "NAME=VALUE ..." for CMD. Needs Linux, root (chroot), and
+# apt; nothing stays mounted, however CMD ends.
 set -euo pipefail
 
 package=$(cd "$(dirname "$0")/.." && pwd)
@@ -29,23 +29,18 @@ mirror() { # the one that apt uses on this machine
 # inside FOLDER CMD...: CMD in the root. Mounts and processes live in namespaces of their own, which end with it.
 inside() {
   setpriv --pdeathsig KILL unshare --mount --pid --propagation private --fork --kill-child -- bash -ec '
-    root=$1 folder=$2 shown=$3 readable=$4 variables=$5
-    shift 5
+    root=$1 folder=$2 shown=$3 variables=$4
+    shift 4
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
     mount -t tmpfs tmpfs "$root/tmp"
-    for path in $readable; do
-      mkdir -p "$root$path"
-      mount --bind "$path" "$root$path"
-      mount -o remount,bind,ro "$root$path"
-    done
-    for path in $shown; do
-      mkdir -p "$root$path"
-      mount --bind "$path" "$root$path"
-    done
+    if [ -n "$shown" ]; then
+      mkdir -p "$root$shown"
+      mount --bind "$shown" "$root$shown"
+    fi
     exec chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM=dumb PATH=/usr/sbin:/usr/bin:/sbin:/bin $variables \
       sh -c "cd \"\$0\" && exec \"\$@\"" "$folder" "$@"
-  ' inside "$root" "$1" "${shown:-}" "${POCKETTUNE_SWIFT_READ:-}" "${POCKETTUNE_SWIFT_ENV:-}" "${@:2}"
+  ' inside "$root" "$1" "${shown:-}" "${POCKETTUNE_SWIFT_ENV:-}" "${@:2}"
 }
 
 setup() {
