@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 2
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test fuzz test-slow check format vectors bench tables wheel clean
+.PHONY: help setup native demo test fuzz test-swift test-slow check format vectors bench tables wheel clean
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,10 @@ test: check $(NATIVE) ## everything a newcomer runs: lint, types, unit and end-t
 
 fuzz: $(READY) $(NATIVE) ## let libFuzzer look for crashes for some minutes (needs clang)
 	POCKETTUNE_FUZZ_RUNS=200000 $(BIN)/python -m pytest -s tests/engine/test_libfuzzer.py
+
+test-swift: $(READY) $(NATIVE) ## test the Swift SDK (sets up Swift for Debian in your cache, once, as root)
+	sdk/swift/tools/toolchain.sh setup
+	$(BIN)/python -m pytest -s tests/sdk/test_swift.py
 
 test-slow: $(READY) $(NATIVE) ## the slow tests too
 	$(BIN)/python -m pytest -m slow
