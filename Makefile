@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 NATIVE := build/native/pockettune-run
+NATIVE_JNI := build/native-jni/libpockettune_jni.so
 export OMP_NUM_THREADS ?= 2
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test fuzz test-swift test-slow check format vectors bench tables wheel clean
+.PHONY: help setup native native-jni demo test test-kotlin test-swift fuzz test-slow check format vectors bench tables wheel clean
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,11 +36,26 @@ $(NATIVE): $(READY) $(NATIVE_SOURCES)
 	$(BIN)/cmake --build build/native
 	@touch $@
 
+native-jni: $(NATIVE_JNI) ## build the natives of the ExecuTorch Java classes (needs a JDK)
+
+JNI_SOURCES := $(shell find sdk/kotlin/host-jni/src/main/cpp -type f 2>/dev/null)
+$(NATIVE_JNI): $(NATIVE) $(JNI_SOURCES)
+	$(BIN)/cmake -S sdk/kotlin/host-jni/src/main/cpp -B build/native-jni -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
+	  -DPOCKETTUNE_NATIVE=$(abspath build/native) --log-level=WARNING
+	$(BIN)/cmake --build build/native-jni
+	@touch $@
+
 demo: $(READY) $(NATIVE) ## export the starter, personalize it, write out/demo/sheet.png
 	$(BIN)/python -m benchmarks.demo --out out/demo
 
 test: check $(NATIVE) ## everything a newcomer runs: lint, types, unit and end-to-end tests
 	$(BIN)/python -m pytest -m "not slow"
+
+test-kotlin: ## build and test the Kotlin SDK and the Android demo: form, tests, public interface, size, APK
+	@for tool in javac mvn npm aapt zipalign apksigner; do command -v $$tool >/dev/null || \
+	  { echo "no $$tool: install openjdk-17-jdk-headless maven npm aapt zipalign apksigner"; exit 1; }; done
+	cd sdk/kotlin && tools/install_executorch_classes.sh && tools/ktlint.sh && mvn -q -B verify && tools/abi.sh && tools/size.sh
+	android_demo/tools/build_apk.sh
 
 fuzz: $(READY) $(NATIVE) ## let libFuzzer look for crashes for some minutes (needs clang)
 	POCKETTUNE_FUZZ_RUNS=200000 $(BIN)/python -m pytest -s tests/engine/test_libfuzzer.py
@@ -51,16 +67,19 @@ test-swift: $(READY) $(NATIVE) ## test the Swift SDK (sets up Swift for Debian i
 test-slow: $(READY) $(NATIVE) ## the slow tests too
 	$(BIN)/python -m pytest -m slow
 
+CXX_FOLDERS := sdk/engine sdk/kotlin/host-jni
+CXX_STYLE := --style=file:sdk/engine/.clang-format
+
 check: $(READY) ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	find sdk/engine \( -name '*.cpp' -o -name '*.h' \) -print0 | xargs -0 $(BIN)/clang-format --dry-run -Werror
+	find $(CXX_FOLDERS) \( -name '*.cpp' -o -name '*.h' \) -print0 | xargs -0 $(BIN)/clang-format $(CXX_STYLE) --dry-run -Werror
 
 format: $(READY) ## format Python and C++
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	find sdk/engine \( -name '*.cpp' -o -name '*.h' \) -print0 | xargs -0 -r $(BIN)/clang-format -i
+	find $(CXX_FOLDERS) \( -name '*.cpp' -o -name '*.h' \) -print0 | xargs -0 -r $(BIN)/clang-format $(CXX_STYLE) -i
 
 vectors: $(READY) ## regenerate spec/vectors
 	$(BIN)/python -m pockettune.vectors

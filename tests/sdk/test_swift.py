@@ -131,3 +131,22 @@ def test_what_apps_see_is_recorded(tmp_path: Path) -> None:
     (tmp_path / "api.txt").write_text(found)
     recorded = (PACKAGE / "api.txt").read_text()
     assert found == recorded, f"compare {tmp_path / 'api.txt'} with sdk/swift/api.txt"
+
+
+@needs_swift
+@pytest.mark.timeout(1200)
+def test_what_the_ios_demo_shows() -> None:
+    """The demo's model is compiled and tested; its pages, which need SwiftUI, are parsed."""
+    demo = ROOT / "ios_demo"
+    build = ("--scratch-path", str(BUILD / "swift-ios-demo"))
+    output = swift("swift", "test", "--package-path", str(demo / "Model"), *build)
+    assert "Test run with" in output
+    pages = sorted(str(path) for path in (demo / "App").glob("*.swift"))
+    assert len(pages) >= 4
+    swift("swiftc", "-frontend", "-parse", *pages)
+
+
+@needs_swift
+def test_the_ios_demo_is_formatted() -> None:
+    parts = [str(ROOT / "ios_demo" / name) for name in ("App", "Model/Sources", "Model/Tests")]
+    swift("swift", "format", "lint", "--strict", "-r", *parts)

@@ -33,6 +33,38 @@ def load(folder: Path | None = None) -> FederatedDataset:
 
     Raises DataNotFound or DataInvalid.
     """
+    train, test, classes = _windows(folder)
+    mean, deviation = _scale(train)
+    for split in (train, test):
+        split.inputs[:] = (split.inputs - mean[:, None]) / deviation[:, None]
+    return FederatedDataset(
+        name="watch",
+        task="classification",
+        train=train,
+        test=test,
+        classes=classes,
+        source="Burns et al. 2018, through seglearn 1.2.5",
+        license="BSD-3-Clause",
+        user="person",
+    )
+
+
+def scale(folder: Path | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What `load` subtracts from each of the 6 channels, and what it then divides them by.
+
+    In the watch's units: acceleration in multiples of gravity, rotation in radians a second.
+    """
+    return _scale(_windows(folder)[0])
+
+
+def _scale(train: Split) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return (
+        train.inputs.mean(axis=(0, 2), dtype=np.float64),
+        train.inputs.std(axis=(0, 2), dtype=np.float64),
+    )
+
+
+def _windows(folder: Path | None) -> tuple[Split, Split, int]:
     data = _read(folder)
     # The file is pickled: only these very bytes are ever unpickled.
     if hashlib.sha256(data).hexdigest() != _SHA256:
@@ -49,20 +81,7 @@ def load(folder: Path | None = None) -> FederatedDataset:
             sides[key in seen].append((window, int(label), user))
         seen.add(key)
     train, test = (_split(sides[tested]) for tested in (False, True))
-    mean = train.inputs.mean(axis=(0, 2), keepdims=True, dtype=np.float64)
-    deviation = train.inputs.std(axis=(0, 2), keepdims=True, dtype=np.float64)
-    for split in (train, test):
-        split.inputs[:] = (split.inputs - mean) / deviation
-    return FederatedDataset(
-        name="watch",
-        task="classification",
-        train=train,
-        test=test,
-        classes=len(raw["y_labels"]),
-        source="Burns et al. 2018, through seglearn 1.2.5",
-        license="BSD-3-Clause",
-        user="person",
-    )
+    return train, test, len(raw["y_labels"])
 
 
 def _read(folder: Path | None) -> bytes:

@@ -17,6 +17,8 @@ int main(int count, char** words) {
   pockettune_tensor tensor;
   pockettune_buffer buffer = {&tensor, sizeof tensor};
   size_t inputs = 0;
+  size_t methods = 0;
+  const char* name = NULL;
   size_t arena = 0;
   int wrong = 0;
   if (count != 3) return 2;
@@ -30,6 +32,14 @@ int main(int count, char** words) {
                   "a file that is no program");
   wrong += expect(POCKETTUNE_OK, pockettune_program_open(words[1], &program), "open");
   if (wrong) return 1;
+  wrong += expect(POCKETTUNE_OK, pockettune_program_method_count(program, &methods), "methods");
+  wrong += expect(POCKETTUNE_ARGUMENT, pockettune_program_method_name(program, methods, &name),
+                  "a method too many");
+  for (size_t i = 0; i < methods; i++) {
+    wrong += expect(POCKETTUNE_OK, pockettune_program_method_name(program, i, &name), "a name");
+    if (strcmp(name, words[2]) == 0) break;
+    wrong += expect(1, i + 1 < methods, "a method's name in the list");
+  }
   wrong += expect(POCKETTUNE_METHOD, pockettune_method_load(program, "nothing", &method),
                   "a missing method");
   wrong += strlen(pockettune_engine_error()) ? 0 : expect(1, 0, "an empty sentence");

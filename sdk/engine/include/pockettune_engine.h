@@ -84,6 +84,11 @@ POCKETTUNE_API int pockettune_engine_set_threads(int threads);
 
 POCKETTUNE_API int pockettune_program_open(const char* path, pockettune_program** program);
 POCKETTUNE_API void pockettune_program_close(pockettune_program* program);
+POCKETTUNE_API int pockettune_program_method_count(const pockettune_program* program,
+                                                   size_t* count);
+/* The name is valid while the program is open. */
+POCKETTUNE_API int pockettune_program_method_name(const pockettune_program* program, size_t index,
+                                                  const char** name);
 
 POCKETTUNE_API int pockettune_method_load(pockettune_program* program, const char* name,
                                           pockettune_method** method);

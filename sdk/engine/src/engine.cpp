@@ -266,6 +266,22 @@ int pockettune_program_open(const char* path, pockettune_program** program) {
 
 void pockettune_program_close(pockettune_program* program) { delete program; }
 
+int pockettune_program_method_count(const pockettune_program* program, size_t* count) {
+  if (!program || !count) return fail(POCKETTUNE_ARGUMENT, "a null argument");
+  *count = program->program->num_methods();
+  return POCKETTUNE_OK;
+}
+
+int pockettune_program_method_name(const pockettune_program* program, size_t index,
+                                   const char** name) {
+  if (!program || !name || index >= program->program->num_methods())
+    return fail(POCKETTUNE_ARGUMENT, "a null argument, or no method " + std::to_string(index));
+  const auto found = program->program->get_method_name(index);
+  if (!found.ok()) return fail(POCKETTUNE_FILE, "a method has no name", found.error());
+  *name = *found;
+  return POCKETTUNE_OK;
+}
+
 int pockettune_method_load(pockettune_program* program, const char* name,
                            pockettune_method** method) {
   if (!program || !name || !method) return fail(POCKETTUNE_ARGUMENT, "a null argument");

@@ -1,0 +1,87 @@
+package org.pockettune.demo
+
+import android.content.Intent
+import android.net.Uri
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.flow.Flow
+import kotlinx.coroutines.flow.emitAll
+import kotlinx.coroutines.flow.flow
+import kotlinx.coroutines.withContext
+import org.pockettune.Bundle
+import org.pockettune.Conditions
+import org.pockettune.Personalizer
+import org.pockettune.Picture
+import org.pockettune.Pixels
+import org.pockettune.RunEvent
+import org.pockettune.android.readPhoto
+import org.pockettune.demo.model.Personalization
+
+/** What the page of photos does, by the SDK. */
+class SdkPersonalization(
+    private val app: DemoApplication,
+    private val bundle: Bundle,
+    /** What has to hold to start. */
+    start: Conditions,
+    /** What has to hold before every step. */
+    goOn: Conditions,
+) : Personalization<Picture> {
+    private val personalizer = Personalizer(bundle, app.engine, app.store, app.sensors, start, goOn)
+
+    override fun personalize(
+        photos: List<String>,
+        prompt: String,
+    ): Flow<RunEvent> =
+        flow {
+            // A saved run belongs to its photos and its prompt: others begin a new one.
+            val subject = (photos + prompt).joinToString("\n")
+            if (app.memory.getString(SUBJECT, subject) != subject) personalizer.discard(NAME)
+            app.memory
+                .edit()
+                .putString(SUBJECT, subject)
+                .apply()
+            val side = bundle.manifest.image?.run { minOf(width, height) } ?: 1
+            val pixels =
+                withContext(Dispatchers.IO) {
+                    photos.map { Pixels.of(readPhoto(app.contentResolver, Uri.parse(it), side), bundle) }
+                }
+            emitAll(personalizer.personalize(NAME, pixels, prompt))
+        }
+
+    override fun pause() = personalizer.pause()
+
+    override suspend fun draw(
+        prompt: String,
+        learned: Boolean,
+    ): Picture = personalizer.generate(prompt, adapter = if (learned) NAME else null, seed = SEED)
+
+    override suspend fun forget() {
+        app.store.deletePersonalData()
+        app.memory
+            .edit()
+            .remove(SUBJECT)
+            .apply()
+        for (permission in app.contentResolver.persistedUriPermissions) {
+            app.contentResolver.releasePersistableUriPermission(permission.uri, Intent.FLAG_GRANT_READ_URI_PERMISSION)
+        }
+    }
+
+    companion object {
+        /** The run's and the adapter's name. */
+        const val NAME = "subject"
+
+        private const val SUBJECT = "subject"
+        private const val SEED = 3L
+
+        /** The user looks on and waits: neither a charger nor idleness is asked for. */
+        val WATCHED_START = Conditions.START.copy(charging = false, idle = false)
+
+        /** The same, to go on. */
+        val WATCHED_CONTINUE = Conditions.CONTINUE.copy(charging = false, idle = false)
+
+        /** The photos and the prompt of the run that was begun last. */
+        fun subject(app: DemoApplication): Pair<List<String>, String>? {
+            val lines = app.memory.getString(SUBJECT, null)?.split('\n') ?: return null
+            return lines.dropLast(1) to lines.last()
+        }
+    }
+}
