@@ -12,7 +12,8 @@ import Testing
     #expect(progress.fraction == 0.25)
     #expect(progress.losses.count == 50)
     #expect(progress.line == "Learning: 25 %, 1 min left")
-    progress.take(.stopped(step: 50, failing: [FailingCondition(.charging, .unmet), FailingCondition(.thermal, .unknown)]))
+    progress.take(
+      .stopped(step: 50, failing: [FailingCondition(.charging, .unmet), FailingCondition(.thermal, .unknown)]))
     #expect(
       progress.line
         == "Waiting, and nothing is lost: connect the charger; the phone's temperature is not known.")
