@@ -8,8 +8,6 @@ arena, its delegates, and each operator that the delegate left to portable kerne
 
 from __future__ import annotations
 
-import errno
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +32,7 @@ from export.lowering.private import (
 from export.lowering.split import ChunkGraph, split
 from export.lowering.workspace import reserve
 from export.memory import release_memory
-from pockettune.errors import DiskFull, IoFailed
+from pockettune.files import storage_errors
 
 if TYPE_CHECKING:
     from export.capture import Captured
@@ -178,11 +176,9 @@ def _write(file: object, path: Path) -> None:
     """Write the file beside its name, then rename it."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("wb") as stream:
-            file.write_to_file(stream)  # type: ignore[attr-defined]
-        os.replace(partial, path)
-    except OSError as error:
+        with storage_errors("write", path):
+            with partial.open("wb") as stream:
+                file.write_to_file(stream)  # type: ignore[attr-defined]
+            partial.replace(path)
+    finally:
         partial.unlink(missing_ok=True)
-        if error.errno == errno.ENOSPC:
-            raise DiskFull(path) from error
-        raise IoFailed("write", path, error.strerror or error) from error

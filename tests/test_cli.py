@@ -67,7 +67,7 @@ def test_a_bug_of_ours_is_one_sentence_with_a_log(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("pockettune.cli.open_bundle", lambda folder: 1 / 0)
+    monkeypatch.setattr("pockettune.cli.open_bundle", lambda folder, key: 1 / 0)
     status, sentence = fails(capsys, ["verify", "--bundle", "b"])
     assert status == 1
     (log,) = tmp_path.iterdir()
@@ -91,7 +91,7 @@ def test_failures_of_the_system(
     status: int,
     sentence: str,
 ) -> None:
-    def fail(folder: Path) -> None:
+    def fail(folder: Path, key: object) -> None:
         raise failure
 
     monkeypatch.setattr("pockettune.cli.open_bundle", fail)
