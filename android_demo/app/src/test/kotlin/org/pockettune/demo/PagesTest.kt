@@ -58,19 +58,20 @@ class PagesTest {
     }
 
     private fun words(page: Activity) = views(page).filterIsInstance<TextView>().map { "${it.text}" }
+}
 
-    private fun views(page: Activity): List<View> = below(page.window.decorView)
+/** All views of a page. */
+internal fun views(page: Activity): List<View> = below(page.window.decorView)
 
-    private fun below(view: View): List<View> =
-        listOf(view) +
-            ((view as? ViewGroup)?.let { group -> List(group.childCount) { below(group.getChildAt(it)) }.flatten() } ?: emptyList())
+private fun below(view: View): List<View> =
+    listOf(view) + ((view as? ViewGroup)?.let { group -> List(group.childCount) { below(group.getChildAt(it)) }.flatten() } ?: emptyList())
 
-    private fun await(isSo: () -> Boolean) {
-        val end = System.nanoTime() + 10_000_000_000
-        while (!isSo()) {
-            check(System.nanoTime() < end) { "not in ten seconds" }
-            Thread.sleep(10)
-            ShadowLooper.idleMainLooper()
-        }
+/** Waits until something is so, for at most ten seconds. */
+internal fun await(isSo: () -> Boolean) {
+    val end = System.nanoTime() + 10_000_000_000
+    while (!isSo()) {
+        check(System.nanoTime() < end) { "not in ten seconds" }
+        Thread.sleep(10)
+        ShadowLooper.idleMainLooper()
     }
 }
