@@ -37,6 +37,7 @@ _KEPT = (
     aten.rsub.Scalar,
     aten.gelu.default,
     aten.native_group_norm.default,
+    aten.native_group_norm_backward.default,
     aten.native_layer_norm.default,
     aten.upsample_nearest2d.default,
     aten.upsample_nearest2d.vec,

@@ -57,7 +57,7 @@ def test_files_have_one_reason() -> None:
     long = {
         str(path.relative_to(ROOT)): lines
         for path in tracked(
-            "pockettune/*.py", "export/*.py", "benchmarks/*.py", "sdk/*.cpp", "sdk/*.h"
+            "pockettune/*.py", "export/*.py", "benchmarks/*.py", "sdk/*.cpp", "sdk/*.h", "sdk/*.kt"
         )
         if (lines := len(path.read_text().splitlines())) > 300
     }
@@ -69,7 +69,9 @@ def test_no_method_is_named_outside_its_own_file() -> None:
     names = [path.stem for path in (ROOT / "pockettune/methods").glob("[a-z]*.py")]
     assert names
     pattern = re.compile("|".join(map(re.escape, names)))
-    sources = tracked("pockettune/*.py", "export/*.py", "sdk/*.cpp", "sdk/*.h", "sdk/*.txt")
+    sources = tracked(
+        "pockettune/*.py", "export/*.py", "sdk/*.cpp", "sdk/*.h", "sdk/*.kt", "sdk/*.txt"
+    )
     found = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in sources

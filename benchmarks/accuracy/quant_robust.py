@@ -2,6 +2,7 @@
 
 Fashion-MNIST, 100 clients with Dirichlet(0.3) label skew, 10 a round. Each run has a folder of its
 own under ``build/benchmarks``: stopped, the command goes on where it was; ``--seeds`` adds more.
+The table has every run that is there, those of earlier calls too.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "MQAT": ("quant_robust", {"variant": "mqat"}),
     "RQ(4)": ("relaxed_quant", {"bits": 4, "activations": False}),
 }
+_MOST_SEEDS = 10
 COLUMNS = [
     ("variant", "variant", ""),
     ("scale", "scale", ""),
@@ -42,10 +44,8 @@ COLUMNS = [
 ]
 
 
-def run(
-    variant: str, seed: int, rounds: int, dataset: data.FederatedDataset
-) -> list[dict[str, Any]]:
-    """The accuracies of one run by scale and width; trains what is not there yet."""
+def run(variant: str, seed: int, rounds: int, dataset: data.FederatedDataset) -> None:
+    """Train one run and keep its accuracies by scale and width, unless they are there."""
     method, settings = VARIANTS[variant]
     simulation = Simulation(
         method=method,
@@ -60,14 +60,28 @@ def run(
         evaluate_every=10,
         seed=seed,
     )
-    name = "".join(character if character.isalnum() else "-" for character in variant.lower())
-    folder = WORK / "quant_robust" / f"{name}-{seed}-{rounds}"
-    kept = folder / "accuracies.json"
+    kept = accuracies_file(variant, seed, rounds)
     if not kept.exists():
-        simulate(simulation, folder, lambda event: _told(variant, seed, event))
-        kept.write_text(json.dumps(_accuracies(folder, dataset)))
-    rows: list[dict[str, Any]] = json.loads(kept.read_text())
-    return rows
+        simulate(simulation, kept.parent, lambda event: _told(variant, seed, event))
+        kept.write_text(json.dumps(_accuracies(kept.parent, dataset)))
+
+
+def accuracies_file(variant: str, seed: int, rounds: int) -> Path:
+    """Where a run's accuracies are kept."""
+    name = "".join(character if character.isalnum() else "-" for character in variant.lower())
+    return WORK / "quant_robust" / f"{name}-{seed}-{rounds}" / "accuracies.json"
+
+
+def kept_runs(rounds: int) -> dict[str, list[list[dict[str, Any]]]]:
+    """The accuracies of all runs that are there, by variant."""
+    files = {
+        variant: [accuracies_file(variant, seed, rounds) for seed in range(_MOST_SEEDS)]
+        for variant in VARIANTS
+    }
+    return {
+        variant: [json.loads(path.read_text()) for path in paths if path.exists()]
+        for variant, paths in files.items()
+    }
 
 
 def _told(variant: str, seed: int, event: dict[str, Any]) -> None:
@@ -111,23 +125,20 @@ def table(runs: dict[str, list[list[dict[str, Any]]]]) -> list[dict[str, Any]]:
 def main() -> None:
     """Train every variant with every seed, and write the table after each run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, choices=range(1, _MOST_SEEDS + 1))
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--variant", action="append", choices=VARIANTS, help="only these")
     options = parser.parse_args()
     started = machine()
     dataset = data.load("fashion-mnist")
-    runs: dict[str, list[list[dict[str, Any]]]] = {
-        variant: [] for variant in options.variant or VARIANTS
-    }
     for seed in range(options.seeds):
-        for variant, done in runs.items():
-            done.append(run(variant, seed, options.rounds, dataset))
+        for variant in options.variant or VARIANTS:
+            run(variant, seed, options.rounds, dataset)
             path = record(
                 "quant_robust",
                 "How accurate is a model that a fleet has trained, at few bits a weight?",
                 COLUMNS,
-                table(runs),
+                table(kept_runs(options.rounds)),
                 conditions={
                     "data": "Fashion-MNIST, 10,000 test pictures",
                     "model": "lenet",

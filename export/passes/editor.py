@@ -17,12 +17,16 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_aggregate
 
-__all__ = ["Editor", "Rule", "apply_rules"]
+__all__ = ["PIXELS_FIRST", "Editor", "Rule", "apply_rules"]
 
 aten = torch.ops.aten
 
 # Constants of at most this many elements are kept once by value, larger ones by storage.
 _SMALL = 64
+
+PIXELS_FIRST = (2, 3, 0, 1)
+"""The order of ``[samples, channels, height, width]`` in which layers lie whose filters are trained
+(``trained.py``); its own inverse."""
 
 
 class Editor:

@@ -15,11 +15,12 @@ from torch.fx import Node
 
 from export.passes.editor import Editor, Rule, apply_rules
 
-__all__ = ["expand_reductions", "sum_over"]
+__all__ = ["column_sums", "expand_reductions", "sum_over"]
 
 aten = torch.ops.aten
 
 _STAGE = 512
+_FEW = 1024
 
 
 def _row_sums(editor: Editor, x: Node, factor: float) -> Node:
@@ -37,6 +38,22 @@ def _row_sums(editor: Editor, x: Node, factor: float) -> Node:
         return _row_sums(editor, editor.pad(x, (0, -columns % _STAGE)), factor)
     partial = _row_sums(editor, editor.reshape(x, (rows * columns // stage, stage)), 1.0)
     return _row_sums(editor, editor.reshape(partial, (rows, columns // stage)), factor)
+
+
+def column_sums(editor: Editor, x: Node, factor: float = 1.0) -> Node:
+    """``[rows, columns]`` to ``[1, columns]``: the sum of each column times ``factor``.
+
+    Ones times ``x``, which the delegate packs; a permute for sums of rows would cost more.
+    """
+    rows, columns = x.meta["val"].shape
+    stage = min(
+        (d for d in range(1, rows + 1) if rows % d == 0), key=lambda d: abs(d - math.sqrt(rows))
+    )
+    if rows <= _FEW or stage == 1:  # a prime number
+        return editor.call(aten.mm.default, editor.constant(torch.full((1, rows), factor)), x)
+    folded = editor.reshape(x, (stage, rows // stage * columns))
+    partial = editor.call(aten.mm.default, editor.constant(torch.ones(1, stage)), folded)
+    return column_sums(editor, editor.reshape(partial, (rows // stage, columns)), factor)
 
 
 def sum_over(

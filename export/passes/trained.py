@@ -6,7 +6,8 @@ A delegate's convolution wants a constant filter, and here the filter is state. 
 + w`` copies of ``h * w``:
 
 - the inputs of a row of taps are laid side by side once: ``u``, ``[pixels, w * inputs]``;
-- forward: ``u``, shifted by rows, times each row of the filter adds up to the result;
+- forward: ``u`` times each row of the filter, shifted by rows, adds up to the result. Where padding
+  does not make up for the rows that a filter takes, ``u`` is shifted, so that none is in vain;
 - the result's gradient, shifted by rows, is laid side by side once: ``g``, ``[pixels, h *
   outputs]``. The filter's gradient is ``g' u``; ``g`` times each column of the filter, shifted by
   columns, adds up to the input's.
@@ -24,8 +25,8 @@ from dataclasses import dataclass
 import torch
 from torch.fx import Node
 
-from export.passes.editor import Editor, apply_rules
-from export.passes.reductions import sum_over
+from export.passes.editor import PIXELS_FIRST, Editor, apply_rules
+from export.passes.reductions import column_sums
 from export.passes.weights import TracedWeight
 from pockettune.errors import ModelUnsupported
 
@@ -35,8 +36,6 @@ aten = torch.ops.aten
 
 _WIDEST_CAT = 5
 """Tensors that the delegate concatenates at once."""
-_PIXELS_FIRST = (2, 3, 0, 1)
-"""Its own inverse."""
 _ELEMENTWISE = (
     aten.relu.default,
     aten.clamp.default,
@@ -107,14 +106,14 @@ def expand_trained_convolutions(editor: Editor) -> int:
         else:
             result = _from_rows(editor, inputs, weight, bias, geometry)  # type: ignore[arg-type]
         shape = (*geometry.result, geometry.samples, geometry.outputs)
-        return editor.permute(editor.reshape(result, shape), _PIXELS_FIRST)
+        return editor.permute(editor.reshape(result, shape), PIXELS_FIRST)
 
     def backward(editor: Editor, node: Node) -> tuple[Node | None, ...] | None:
         gradient, x, weight, _, *how, mask = node.args
         if TracedWeight.at(editor, weight) is not None:
             return None
         geometry = _geometry(x, weight, how)
-        first = editor.permute(gradient, _PIXELS_FIRST)  # type: ignore[arg-type]
+        first = editor.permute(gradient, PIXELS_FIRST)  # type: ignore[arg-type]
         flat = editor.reshape(first, (geometry.result[0] * geometry.row, geometry.outputs))
         shifted = _shifted_rows(editor, flat, geometry)
         results: list[Node | None] = [None, None, None]
@@ -131,7 +130,7 @@ def expand_trained_convolutions(editor: Editor) -> int:
                 shape, order = (rows, geometry.outputs, columns, geometry.inputs), (1, 3, 0, 2)
             results[1] = editor.permute(editor.reshape(product, shape), order)
         if mask[2]:  # type: ignore[index]
-            results[2] = sum_over(editor, flat, (0,))
+            results[2] = editor.reshape(column_sums(editor, flat), (geometry.outputs,))
         return tuple(results)
 
     return apply_rules(
@@ -159,13 +158,14 @@ def _geometry(x: object, weight: object, how: Sequence[object]) -> _Geometry:
 
 
 def _row_of_taps(editor: Editor, x: Node, geometry: _Geometry) -> Node:
-    """``[padded rows * row, columns of taps * inputs]``."""
-    (above, left), count = geometry.padding, geometry.window[1]
-    first = editor.permute(x, _PIXELS_FIRST)
-    padded = editor.pad(first, (0, 0, 0, 0, left, left, above, above))
+    """``[rows of the input * row, columns of taps * inputs]``."""
+    left, count = geometry.padding[1], geometry.window[1]
+    first = editor.permute(x, PIXELS_FIRST)
+    padded = editor.pad(first, (0, 0, 0, 0, left, left))
     shifted = [editor.slice(padded, 1, i, i + geometry.result[1]) for i in range(count)]
-    shape = (geometry.padded[0] * geometry.row, count * geometry.inputs)
-    return editor.reshape(_beside(editor, shifted, 3), shape)
+    # As matrices before they are put side by side: both passes read the result as it is.
+    shape = (geometry.size[0] * geometry.row, geometry.inputs)
+    return _beside(editor, [editor.reshape(part, shape) for part in shifted], 1)
 
 
 def _taps_across(editor: Editor, x: Node, geometry: _Geometry) -> Node:
@@ -175,13 +175,23 @@ def _taps_across(editor: Editor, x: Node, geometry: _Geometry) -> Node:
     shape = (geometry.inputs, geometry.padded[0] * geometry.row)
     shifted = [editor.slice(padded, 2, i, i + geometry.result[1]) for i in range(columns)]
     row = _beside(editor, [editor.reshape(part, shape) for part in shifted], 0)
-    return _beside(editor, [_rows_from(editor, row, 1, i, geometry) for i in range(rows)], 0)
+    count = geometry.result[0] * geometry.row
+    starts = [index * geometry.row for index in range(rows)]
+    return _beside(editor, [editor.slice(row, 1, start, start + count) for start in starts], 0)
 
 
-def _rows_from(editor: Editor, x: Node, dimension: int, start: int, geometry: _Geometry) -> Node:
-    """As many rows of pixels as the result has, of all the padded ones."""
-    begin, count = start * geometry.row, geometry.result[0] * geometry.row
-    return editor.slice(x, dimension, begin, begin + count)
+def _moved(editor: Editor, x: Node, dimension: int, offset: int, count: int) -> Node:
+    """``x`` from ``offset`` on, ``count`` long, with zeros where ``x`` has nothing."""
+    behind = 2 * (x.meta["val"].dim() - 1 - dimension)
+    after = max(0, offset + count - x.meta["val"].shape[dimension])
+    padded = editor.pad(x, (*[0] * behind, max(0, -offset), after))
+    return editor.slice(padded, dimension, max(0, offset), max(0, offset) + count)
+
+
+def _by_rows(editor: Editor, x: Node, geometry: _Geometry) -> Node:
+    """``[pixels, n]`` as ``[rows, row, n]``."""
+    pixels, width = x.meta["val"].shape
+    return editor.reshape(x, (pixels // geometry.row, geometry.row, width))
 
 
 def _from_rows(
@@ -189,22 +199,33 @@ def _from_rows(
 ) -> Node:
     """The convolution of a row of taps ``inputs``, ``[pixels, outputs]``."""
     count, columns = geometry.window
+    rows, above = geometry.result[0], geometry.padding[0]
     shape = (count * geometry.outputs, columns * geometry.inputs)
     matrix = editor.reshape(editor.permute(weight, (2, 0, 3, 1)), shape)
+    # Moving what comes out copies less than moving what goes in, if as many rows come out as go in.
+    late = rows == geometry.size[0] and geometry.outputs < columns * geometry.inputs
     products = []
     for index in range(count):
         start = index * geometry.outputs
-        row = editor.slice(matrix, 0, start, start + geometry.outputs)
-        shifted = _rows_from(editor, inputs, 0, index, geometry)
-        products.append(_linear(editor, shifted, row, None if index else bias))
-    return _total(editor, products)
+        part = editor.slice(matrix, 0, start, start + geometry.outputs)
+        # No row without the bias: the middle one is not moved.
+        own_bias = bias if index == (above if late else 0) else None
+        x = inputs
+        if not late:
+            moved = _moved(editor, _by_rows(editor, inputs, geometry), 0, index - above, rows)
+            x = editor.reshape(moved, (rows * geometry.row, inputs.meta["val"].shape[1]))
+        product = _by_rows(editor, _linear(editor, x, part, own_bias), geometry)
+        products.append(_moved(editor, product, 0, index - above, rows) if late else product)
+    return editor.reshape(_total(editor, products), (rows * geometry.row, geometry.outputs))
 
 
 def _shifted_rows(editor: Editor, gradient: Node, geometry: _Geometry) -> Node:
-    """``[padded rows * row, rows of taps * outputs]``."""
-    count = geometry.window[0]
-    widths = [(i * geometry.row, (count - 1 - i) * geometry.row) for i in range(count)]
-    return _beside(editor, [editor.pad(gradient, (0, 0, *width)) for width in widths], 1)
+    """``[rows of the input * row, rows of taps * outputs]``."""
+    above, rows = geometry.padding[0], geometry.size[0]
+    by_rows = _by_rows(editor, gradient, geometry)
+    offsets = [above - index for index in range(geometry.window[0])]
+    beside = _beside(editor, [_moved(editor, by_rows, 0, offset, rows) for offset in offsets], 2)
+    return editor.reshape(beside, (rows * geometry.row, beside.meta["val"].shape[2]))
 
 
 def _from_columns(editor: Editor, shifted: Node, weight: Node, geometry: _Geometry) -> Node:
@@ -213,16 +234,14 @@ def _from_columns(editor: Editor, shifted: Node, weight: Node, geometry: _Geomet
     taken = rows * geometry.outputs
     matrix = editor.permute(weight, (3, 2, 0, 1))
     matrix = editor.reshape(matrix, (count * taken, geometry.inputs))
-    shape = (geometry.padded[0], geometry.result[1], geometry.samples, geometry.inputs)
+    shape = (geometry.size[0], geometry.result[1], geometry.samples, geometry.inputs)
     products = []
     for index in range(count):
         column = editor.slice(matrix, 0, index * taken, (index + 1) * taken)
         product = editor.reshape(editor.call(aten.mm.default, shifted, column), shape)
-        products.append(editor.pad(product, (0, 0, 0, 0, index, count - 1 - index)))
-    total = _total(editor, products)
-    for dimension, start in enumerate(geometry.padding):
-        total = editor.slice(total, dimension, start, start + geometry.size[dimension])
-    return editor.permute(total, _PIXELS_FIRST)
+        offset = geometry.padding[1] - index
+        products.append(_moved(editor, product, 1, offset, geometry.size[1]))
+    return editor.permute(_total(editor, products), PIXELS_FIRST)
 
 
 def _linear(editor: Editor, x: Node, matrix: Node, bias: object) -> Node:

@@ -122,10 +122,10 @@ def merge_views(editor: Editor) -> int:
 
 
 def share_views(editor: Editor, distance: int = 100) -> int:
-    """Use a view again that was made less than ``distance`` nodes ago.
+    """Use a view again that was made less than ``distance`` nodes ago, or instead of its source.
 
-    Only views: what looks like a repeated computation is a recomputation, and is there to save
-    memory.
+    The latter is where nothing but such views reads the source. Only views: what looks like a
+    repeated computation is a recomputation, and is there to save memory.
     """
     count = 0
     known: dict[object, tuple[int, Node]] = {}
@@ -134,7 +134,11 @@ def share_views(editor: Editor, distance: int = 100) -> int:
             continue
         key = (node.target, str(node.args))
         place, first = known.get(key, (-distance, node))
-        if index - place < distance:
+        source: Node = node.args[0]
+        alone = source.op == "call_function" and all(
+            user.target is node.target and user.args == node.args for user in source.users
+        )
+        if index - place < distance or (alone and first is not node):
             node.replace_all_uses_with(first)
             editor.graph.erase_node(node)
             count += 1
@@ -151,7 +155,8 @@ def repeat_views(editor: Editor, distance: int = 100) -> int:
 
     Kept from the forward to the backward pass, a view's copy would cost as much as its source,
     which usually is kept as well. A slice is only made again of a program's input, which lives
-    anyhow: of anything else it may be the only part that has to live on.
+    anyhow: of anything else it may be the only part that has to live on. A view that is all there
+    is of its source is kept in its place.
     """
     place = {node: index for index, node in enumerate(editor.graph.nodes)}
     count = 0
@@ -160,6 +165,8 @@ def repeat_views(editor: Editor, distance: int = 100) -> int:
         if node.target not in _VIEWS or node.args[0].op == "get_attr":
             continue
         if node.target is aten.slice.Tensor and node.args[0].op != "placeholder":
+            continue
+        if _is_only_use(node):
             continue
         far: defaultdict[int, list[Node]] = defaultdict(list)
         for user in node.users:
@@ -176,3 +183,11 @@ def repeat_views(editor: Editor, distance: int = 100) -> int:
             count += 1
     editor.graph.eliminate_dead_code()
     return count
+
+
+def _is_only_use(view: Node) -> bool:
+    """Whether nothing else reads what ``view`` is a view of."""
+    source: Node = view.args[0]  # type: ignore[assignment]
+    while source.target in _VIEWS and len(source.users) == 1:
+        source = source.args[0]  # type: ignore[assignment]
+    return source.op == "call_function" and len(source.users) == 1

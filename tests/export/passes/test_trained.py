@@ -13,7 +13,14 @@ from pockettune.errors import ModelUnsupported
 
 @pytest.mark.parametrize(
     ("size", "kernel", "padding"),
-    [((6, 5), (3, 3), 0), ((6, 5), (3, 3), 1), ((1, 8), (1, 5), (0, 2)), ((7, 7), (6, 2), 0)],
+    [
+        ((6, 5), (3, 3), 0),
+        ((6, 5), (3, 3), 1),
+        ((1, 8), (1, 5), (0, 2)),
+        ((7, 7), (6, 2), 0),
+        ((1, 4), (3, 3), 1),
+        ((4, 4), (3, 3), 3),
+    ],
 )
 @pytest.mark.parametrize("inputs", [1, 3])
 def test_equals_convolution(size, kernel, padding, inputs, rewritten):

@@ -6,12 +6,13 @@ import subprocess
 from pathlib import Path
 
 
-def test_trainer_and_session(
-    class_path: str, natives: Path, prepared: Path, tmp_path: Path
+def test_trainer_personalizer_and_session(
+    class_path: str, natives: Path, prepared: Path, toy: Path, tmp_path: Path
 ) -> None:
     classes = Path(__file__).parents[3] / "sdk/kotlin/desktop/target/test-classes"
     launcher = "org.junit.platform.console.ConsoleLauncher"
     properties = [f"-Dpockettune.prepared={prepared}", f"-Dpockettune.natives={natives}"]
+    properties.append(f"-Dpockettune.toy={toy}")
     properties.append(f"-Djava.io.tmpdir={tmp_path}")
     words = ["execute", "--disable-banner", "--details=tree", "--disable-ansi-colors"]
     command = ["java", *properties, "-cp", f"{classes}:{class_path}", launcher, *words]

@@ -126,7 +126,8 @@ public class Bundle private constructor(
             return bundle
         }
 
-        private fun readManifest(folder: Path): ByteArray {
+        /** The bytes of a manifest, at most 16 MiB. */
+        internal fun readManifest(folder: Path): ByteArray {
             val path = folder.resolve("manifest.json")
             if (!Files.exists(path, LinkOption.NOFOLLOW_LINKS)) {
                 throw PocketTuneException(

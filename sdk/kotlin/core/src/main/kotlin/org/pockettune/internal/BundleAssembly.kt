@@ -115,7 +115,7 @@ internal class BundleAssembly(
     private fun addFiles(bundle: Path) {
         val other =
             try {
-                PlainFile(bundle.resolve("manifest.json")).use { parseManifest(it.read(0, Math.toIntExact(it.size))) }
+                parseManifest(Bundle.readManifest(bundle))
             } catch (_: PocketTuneException) {
                 // No bundle, or a damaged one: nothing to take.
                 return
@@ -136,5 +136,8 @@ internal class BundleAssembly(
     private fun copy(
         source: Path,
         target: Path,
-    ) = PlainFile(source).use { copyFile(it, target) }
+    ) = PlainFile(source).use {
+        store.requireRoom(it.size)
+        copyFile(it, target)
+    }
 }

@@ -5,6 +5,7 @@ import org.pockettune.DType
 import org.pockettune.ErrorCode
 import org.pockettune.Examples
 import org.pockettune.PocketTuneException
+import org.pockettune.Scope
 import org.pockettune.elementsOf
 import org.pockettune.internal.RandomKey
 import org.pockettune.internal.TensorBytes
@@ -27,7 +28,7 @@ internal class Client(
     fun order(
         epoch: Int,
         examples: Int,
-    ): IntArray = permutation(RandomKey(seed, ORDER_STREAM, item(epoch).index(org.pockettune.Scope.STEP)), examples)
+    ): IntArray = permutation(RandomKey(seed, ORDER_STREAM, item(epoch).index(Scope.STEP)), examples)
 }
 
 /**

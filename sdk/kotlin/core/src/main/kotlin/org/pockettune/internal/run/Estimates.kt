@@ -1,8 +1,8 @@
 package org.pockettune.internal.run
 
 import org.pockettune.Bundle
+import org.pockettune.Needs
 import org.pockettune.Preflight
-import org.pockettune.internal.TensorBytes
 import kotlin.math.max
 
 private const val PEAK = "peak_pss_bytes"
@@ -40,11 +40,8 @@ internal fun checkpointBytes(
     steps: Int,
 ): Long = stateBytes(bundle, names) + Float.SIZE_BYTES.toLong() * steps + HEADER_BYTES * (names.size + 1)
 
-/** Bytes of a file with the tensors. */
-internal fun fileBytes(tensors: List<TensorBytes>): Long = tensors.sumOf { it.bytes.remaining().toLong() + HEADER_BYTES }
-
 internal fun Surroundings.preflight(
-    needs: org.pockettune.Needs,
+    needs: Needs,
     expectedSeconds: Double?,
 ): Preflight {
     val failing = failingToStart(needs)

@@ -6,6 +6,7 @@ import org.pockettune.Engine
 import org.pockettune.ErrorCode
 import org.pockettune.Evaluation
 import org.pockettune.Examples
+import org.pockettune.Needs
 import org.pockettune.PocketTuneException
 import org.pockettune.RunEvent
 import org.pockettune.RunResult
@@ -201,10 +202,10 @@ private fun stateNames(classifier: Classifier): Set<String> =
 internal fun trainerNeeds(
     classifier: Classifier,
     steps: Int,
-): org.pockettune.Needs {
+): Needs {
     val names = stateNames(classifier)
     val programs = listOf(classifier.bundle.manifest.training.program, classifier.task.evaluateProgram)
-    return org.pockettune.Needs(
+    return Needs(
         memoryBytes = peakBytes(classifier.bundle, programs, stateBytes(classifier.bundle, names)),
         storageBytes = 2 * checkpointBytes(classifier.bundle, names, steps) + classifier.parameters.bytes,
     )

@@ -1,0 +1,94 @@
+@preconcurrency import CoreMotion
+import DemoModel
+import PocketTune
+import SwiftUI
+
+/// Record a few seconds of each gesture, let the phone learn how you make them, and see how well it tells them apart.
+struct GesturePage: View {
+  let demo: Demo
+  @State private var recorder: GestureRecorder?
+  @State private var bundle: ModelBundle?
+  @State private var gesture = 0
+  @State private var recording = false
+  @State private var progress = RunProgress()
+  @State private var verdict = ""
+  @State private var work: Task<Void, Never>?
+  private let motion = CMMotionManager()
+
+  private static let name = "gestures"
+  private static let perSecond = 100.0
+
+  var body: some View {
+    NavigationStack {
+      Form {
+        Section("Record") {
+          Picker("Gesture", selection: $gesture) {
+            ForEach(0..<(bundle?.classes ?? 0), id: \.self) { Text("Gesture \($0 + 1)").tag($0) }
+          }
+          Button(recording ? "Stop" : "Record") { recording ? stop() : start() }
+          Text("\(recorder?.labels.count ?? 0) examples")
+        }
+        Section("Learn") {
+          ProgressView(value: progress.fraction)
+          Text(progress.line)
+          Button("Learn my gestures") { work = Task { await learn() } }
+            .disabled(work != nil || recording || (recorder?.labels.count ?? 0) < 10)
+          Text(verdict)
+        }
+      }
+      .navigationTitle("Your gestures")
+      .task { await open() }
+    }
+  }
+
+  private func open() async {
+    do {
+      let opened = try await Task.detached { try Demo.bundle("gestures") }.value
+      bundle = opened
+      recorder = GestureRecorder(inputShape: opened.inputShape ?? [])
+    } catch {
+      progress.fail(error)
+    }
+  }
+
+  private func start() {
+    guard motion.isDeviceMotionAvailable else {
+      verdict = "This device has no motion sensors."
+      return
+    }
+    recording = true
+    motion.deviceMotionUpdateInterval = 1 / Self.perSecond
+    let label = gesture
+    motion.startDeviceMotionUpdates(to: .main) { sample, _ in
+      guard let sample else { return }
+      let (force, turn) = (sample.userAcceleration, sample.rotationRate)
+      let values = [force.x, force.y, force.z, turn.x, turn.y, turn.z].map(Float.init)
+      MainActor.assumeIsolated { _ = recorder?.record(values, label: label) }
+    }
+  }
+
+  private func stop() {
+    motion.stopDeviceMotionUpdates()
+    recording = false
+    recorder?.interrupt()
+  }
+
+  private func learn() async {
+    defer { work = nil }
+    guard let bundle, let (training, held) = recorder?.split() else { return }
+    do {
+      let trainer = try Trainer(
+        bundle: bundle, store: demo.store, engine: demo.engine, sensors: demo.sensors, start: Demo.watchedStart,
+        proceed: Demo.watchedProceed)
+      let before = try await trainer.evaluate(held)
+      for try await event in trainer.train(Self.name, training, validation: held) { progress.take(event) }
+      guard case .finished(accepted: true) = progress.phase else { return }
+      let after = try await trainer.evaluate(held, parameters: demo.store.adapter(Self.name))
+      verdict = "Right before: \(Int(100 * before.accuracy)) %, now: \(Int(100 * after.accuracy)) %"
+    } catch is CancellationError {
+      return
+    } catch {
+      progress.fail(error)
+    }
+  }
+}
