@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 2
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native native-jni demo test test-kotlin fuzz test-slow check format vectors bench tables wheel clean
+.PHONY: help setup native native-jni demo test test-kotlin test-swift fuzz test-slow check format vectors bench tables wheel clean
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,10 @@ test-kotlin: ## build and test the Kotlin SDK and the Android demo: form, tests,
 
 fuzz: $(READY) $(NATIVE) ## let libFuzzer look for crashes for some minutes (needs clang)
 	POCKETTUNE_FUZZ_RUNS=200000 $(BIN)/python -m pytest -s tests/engine/test_libfuzzer.py
+
+test-swift: $(READY) $(NATIVE) ## test the Swift SDK (sets up Swift for Debian in your cache, once, as root)
+	sdk/swift/tools/toolchain.sh setup
+	$(BIN)/python -m pytest -s tests/sdk/test_swift.py
 
 test-slow: $(READY) $(NATIVE) ## the slow tests too
 	$(BIN)/python -m pytest -m slow

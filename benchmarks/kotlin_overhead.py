@@ -1,7 +1,8 @@
 """``python -m benchmarks.kotlin_overhead``: what the Kotlin SDK adds to the engine on a JVM.
 
-The SDK's loop is measured from the inside, step by step, so that a busy machine slows both sides of
-the comparison. Build the SDK beforehand: ``make native-jni`` and ``mvn package`` in ``sdk/kotlin``.
+The SDK's loop is measured from the inside, step by step, in processor time of the run's thread, so
+that other work on the machine does not count. Build the SDK beforehand: ``make native-jni`` and
+``mvn -DskipTests package`` in ``sdk/kotlin``.
 """
 
 from __future__ import annotations

@@ -94,12 +94,12 @@ class FrozenWeights:
         """The stored form of a weight ``[rows, columns]``."""
         return self.taps(TracedWeight(weight.values[:, :, None, None], weight.scale))[0]
 
-    def taps(self, weight: TracedWeight, *, joined: bool = False) -> tuple[StoredWeight, ...]:
+    def taps(self, weight: TracedWeight, *, joined: int = 1) -> tuple[StoredWeight, ...]:
         """The stored parts of a filter ``[outputs, inputs, h, w]``, row by row.
 
-        Each part is a tap ``[outputs, inputs]``, or, ``joined``, a row of taps ``[outputs, w *
-        inputs]``; the first use of a filter decides for all. All parts share one scale for each
-        output.
+        Each part is ``joined`` taps side by side ``[outputs, joined * inputs]``: one, a row of
+        them, or all; the first use of a filter decides for all uses. All parts share one scale for
+        each output.
         """
         values = weight.values
         key = (
@@ -114,19 +114,16 @@ class FrozenWeights:
             self._stored[key] = self._store(values.detach(), weight.scale, joined)
         return self._stored[key]
 
-    def _store(
-        self, values: Tensor, scale: Tensor | None, joined: bool
-    ) -> tuple[StoredWeight, ...]:
+    def _store(self, values: Tensor, scale: Tensor | None, joined: int) -> tuple[StoredWeight, ...]:
         self.bytes += 0 if scale is None else scale.nbytes
         name = f"weight_{self._names}"
         self._names += 1
-        outputs, _, height, width = values.shape
-        if joined:
-            parts = [
-                values[:, :, row].transpose(1, 2).reshape(outputs, -1) for row in range(height)
-            ]
+        outputs, inputs, height, width = values.shape
+        last = values.permute(0, 2, 3, 1)
+        if joined > 1:
+            parts = list(last.reshape(outputs, -1, joined * inputs).unbind(1))
         else:
-            parts = [values[:, :, i // width, i % width] for i in range(height * width)]
+            parts = [last[:, row, column] for row in range(height) for column in range(width)]
         stored = []
         for index, part in enumerate(parts):
             tap = _own_storage(part)

@@ -20,7 +20,8 @@ struct DemoApp: App {
         }
       case .failure(let error):
         ContentUnavailableView(
-          "The demo cannot start", systemImage: "exclamationmark.triangle", description: Text(String(describing: error)))
+          "The demo cannot start", systemImage: "exclamationmark.triangle", description: Text(String(describing: error))
+        )
       }
     }
   }

@@ -79,6 +79,7 @@ class _Attention(torch.autograd.Function):
             key.shape[0] // samples,
             query.shape[1] // heads,
         )
+        row_sums = (gradient * output).reshape(-1, heads, width).sum(-1)
         by_sample: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
         for sample in range(samples):
             by_head: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
@@ -93,10 +94,10 @@ class _Attention(torch.autograd.Function):
                     at_queries = slice(start, start + rows)
                     query_chunk = query[at_queries, here]
                     gradient_chunk = gradient[at_queries, here]
-                    row_sums = (gradient_chunk * output[at_queries, here]).sum(-1, keepdim=True)
                     probabilities = torch.softmax(torch.mm(query_chunk, key_head.t()), -1)
+                    sums = row_sums[at_queries, head : head + 1]
                     d_probabilities = torch.mm(gradient_chunk, value_head.t())
-                    d_scores = (d_probabilities - row_sums) * probabilities
+                    d_scores = (d_probabilities - sums) * probabilities
                     d_query.append(torch.mm(d_scores, key_head))
                     # Transposed, so that the large matrix is the right-hand side: a left one would
                     # be copied to be transposed.
@@ -105,10 +106,11 @@ class _Attention(torch.autograd.Function):
                     part = torch.mm(gradient_chunk.t(), probabilities)
                     d_value = part if d_value is None else d_value + part
                 by_head[0].append(_concatenate(d_query, 0))
-                by_head[1].append(d_key.t())  # type: ignore[union-attr]  # there is a chunk
-                by_head[2].append(d_value.t())  # type: ignore[union-attr]
-            for total, columns in zip(by_sample, by_head, strict=True):
-                total.append(_concatenate(columns, 1))
+                by_head[1].append(d_key)  # type: ignore[arg-type]  # there is a chunk
+                by_head[2].append(d_value)  # type: ignore[arg-type]
+            by_sample[0].append(_concatenate(by_head[0], 1))
+            for total, transposed in zip(by_sample[1:], by_head[1:], strict=True):
+                total.append(_concatenate(transposed, 0).t())
         d_all = [_concatenate(parts, 0) for parts in by_sample]
         return d_all[0], d_all[1], d_all[2], None, None, None
 

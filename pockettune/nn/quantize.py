@@ -83,8 +83,9 @@ class Int8Weight(Tensor):
 def _int8(weight: Tensor) -> Int8Weight:
     grid, scales = quantize_rows(weight.float())
     if grid.dim() == 4:
-        # Tap by tap in memory: so a program file stores a filter, and each tap is a view.
-        grid = grid.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
+        # Row by row of its taps in memory: so a program file stores a filter, and large filters
+        # are not copied for it.
+        grid = grid.permute(2, 0, 3, 1).contiguous().permute(1, 3, 0, 2)
     return Int8Weight(grid, scales)
 
 

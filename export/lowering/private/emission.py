@@ -22,6 +22,9 @@ __all__ = ["DELEGATE_CALL", "delegate_module", "planned_bytes", "program_file"]
 
 BACKEND = "XnnpackBackend"
 DELEGATE_CALL = executorch_call_delegate
+# Of constants and delegates in the file, in bytes: what the delegate asks for. Most constants of a
+# small model are short, and what lies between them is lost.
+_ALIGNMENT = 16
 
 
 class _Shapes:
@@ -66,7 +69,9 @@ def program_file(programs: Mapping[str, ExportedProgram], store: ConstantStore) 
     manager._named_data_store = store
     plan = MemoryPlanningPass(memory_planning_algo=MemoryPlanningAlgorithmSuite([_plan]))
     with without_deprecations(), type_hints_once():
-        return manager.to_executorch(ExecutorchBackendConfig(memory_planning_pass=plan))
+        return manager.to_executorch(
+            ExecutorchBackendConfig(memory_planning_pass=plan, segment_alignment=_ALIGNMENT)
+        )
 
 
 def planned_bytes(file: Any) -> dict[str, int]:

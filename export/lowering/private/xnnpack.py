@@ -25,22 +25,20 @@ from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import (
     ConstantDataOffset,
     XNNGraph,
 )
-from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import (
-    serialize_xnnpack_binary,
-)
 from executorch.backends.xnnpack.xnnpack_preprocess import generate_node_to_external_map
 from executorch.exir._serialize._named_data_store import NamedDataStore
 from torch import fx
 from torch.export import ExportedProgram
 
 from export.lowering.private.dialect import exported_program, faked
-from export.lowering.private.quirks import type_hints_once, without_deprecations
+from export.lowering.private.payload import payload
+from export.lowering.private.quirks import without_deprecations
+from export.lowering.private.simplify import flatten_weights, merge_slices
 
 __all__ = ["ConstantStore", "Refusals", "encode"]
 
 # A default value takes no room in the file: there are as many handles as operators.
 _NO_HANDLE = 0
-_NAME_LENGTH = 16
 
 # Of the delegate's seventeen graph passes those that a graph of core ATen operators can need, in
 # the stock order. The others look for patterns of quantized or unusual layers.
@@ -98,18 +96,17 @@ class ConstantStore(NamedDataStore):
     """The file's constants by the hash of their bytes: one store for all delegates of all programs.
 
     The stock way keeps one store per delegate, each with its own copies, and hashes every entry
-    again when they are merged. Names are the first 64 bits of the hash, since every use of a
-    constant repeats its name in the file.
+    again when they are merged. Names in the file are numbers in order of first use, since every
+    delegate repeats the name of every constant that it uses.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._full_names: dict[str, str] = {}
+        self._numbers: dict[str, int] = {}
 
-    @staticmethod
-    def short(name: str) -> str:
+    def short(self, name: str) -> str:
         """The name in the file of the constant that the delegate calls ``name``."""
-        return name[:_NAME_LENGTH]
+        return f"{self._numbers.setdefault(name, len(self._numbers)):x}"
 
     def add_named_data(
         self,
@@ -119,8 +116,6 @@ class ConstantStore(NamedDataStore):
         external_tag: str | None = None,
         tensor_layout: Any = None,
     ) -> None:
-        if self._full_names.setdefault(self.short(key), key) != key:
-            raise ValueError(f"two constants have the name {self.short(key)}")
         if self.short(key) not in self.pte_data:
             super().add_named_data(self.short(key), data, alignment, external_tag, tensor_layout)
 
@@ -165,7 +160,11 @@ def encode(
     for node in graph.nodes:
         if node.op == "call_function":
             visitors[node.target.__name__].define_node(node, encoded, identifiers, _NO_HANDLE)
-    for constant in encoded.constant_data:
+    flatten_weights(encoded)
+    merge_slices(encoded)
+    _, *constants = encoded.constant_data
+    for constant in constants:
         constant.named_key = store.short(constant.named_key)
-    with type_hints_once():
-        return bytes(serialize_xnnpack_binary(encoded, bytearray()))
+        # The runtime looks at nothing else where there is a name.
+        constant.offset = constant.size = 0
+    return payload(encoded)

@@ -83,15 +83,24 @@ def test_computed_matrices_are_left_alone(rewritten, with_weights):
     assert store.bytes == 0
 
 
-def test_filters_are_stored_without_a_copy():
+def test_rows_of_filters_are_stored_without_a_copy():
     layer = frozen(nn.Conv2d(3, 5, 3), 8)
     weight = layer.weight
-    taps = FrozenWeights().taps(TracedWeight(weight.grid, weight.scales))
-    first, last = (
-        weight.grid.data_ptr() + index * weight.grid[:, :, 0, 0].numel() for index in (0, 8)
-    )
-    assert (taps[0].stored.data_ptr(), taps[8].stored.data_ptr()) == (first, last)
-    for index, tap in enumerate(taps):
-        assert torch.equal(tap.stored[0], weight.grid[:, :, index // 3, index % 3])
+    rows = FrozenWeights().taps(TracedWeight(weight.grid, weight.scales), joined=3)
+    assert len(rows) == 3
+    for index, row in enumerate(rows):
+        expected = weight.grid[:, :, index]
+        assert row.stored.data_ptr() == expected.data_ptr()
+        assert torch.equal(row.stored[0], expected.transpose(1, 2).reshape(5, 9))
         # A delegate writes whole storages to the file.
-        assert tap.stored.untyped_storage().nbytes() == 15
+        assert row.stored.untyped_storage().nbytes() == 45
+
+
+@pytest.mark.parametrize("joined", [1, 9])
+def test_a_filter_is_stored_tap_by_tap_or_whole(joined):
+    weight = frozen(nn.Conv2d(3, 5, 3), 8).weight
+    parts = FrozenWeights().taps(TracedWeight(weight.grid, weight.scales), joined=joined)
+    taps = torch.cat([part.stored[0] for part in parts], 1)
+    assert torch.equal(taps, weight.grid.permute(0, 2, 3, 1).reshape(5, 27))
+    for part in parts:
+        assert part.stored.untyped_storage().nbytes() == 15 * joined

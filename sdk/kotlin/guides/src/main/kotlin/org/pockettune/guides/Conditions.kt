@@ -12,6 +12,7 @@ import org.pockettune.Store
 import org.pockettune.Thermal
 
 // guide: preflight
+
 /** What to tell the person before anything starts. */
 public fun mayStart(
     personalizer: Personalizer,
@@ -21,9 +22,11 @@ public fun mayStart(
         is Preflight.Go -> "takes ${answer.peakBytes shr 20} MiB" + (answer.expectedSeconds?.let { " and ${it.toInt()} s" } ?: "")
         is Preflight.Blocked -> "not now: " + answer.failing.joinToString { "${it.condition.id} is ${it.reason.name.lowercase()}" }
     }
+
 // end guide
 
 // guide: watched
+
 /** A run that its user asked for and watches: no charger, no idleness; heat, battery, storage and memory count. */
 public fun watched(
     bundle: Bundle,
@@ -39,9 +42,11 @@ public fun watched(
         start = Conditions.START.copy(charging = false, idle = false),
         goOn = Conditions.CONTINUE.copy(charging = false, idle = false),
     )
+
 // end guide
 
 // guide: test
+
 /** In a test the sensors say what the test wants: here, a phone that becomes too warm. */
 public fun becomesTooWarm(): List<String> {
     var now = DeviceState(charging = true, batteryPercent = 80, thermal = Thermal.LIGHT, idle = true, powerSave = false)
@@ -51,4 +56,5 @@ public fun becomesTooWarm(): List<String> {
     now = now.copy(thermal = Thermal.MODERATE)
     return (before + Conditions.CONTINUE.failing(now, needs)).map { it.condition.id }
 }
+
 // end guide

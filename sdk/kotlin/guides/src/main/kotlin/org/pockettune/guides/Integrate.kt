@@ -20,6 +20,7 @@ import org.pockettune.android.TrainingJobService
 import org.pockettune.executorch.ExecuTorchEngine
 
 // guide: download
+
 /** The bundle from your server, signed by you; null: there was no Wi-Fi, what came so far is kept. */
 public suspend fun fetch(
     store: Store,
@@ -31,9 +32,11 @@ public suspend fun fetch(
         is DownloadEvent.Finished -> last.bundle
         else -> null
     }
+
 // end guide
 
 // guide: job
+
 /** Your `Application` gives what it recorded. */
 public interface Recordings {
     /** Examples to learn from. */
@@ -63,12 +66,15 @@ public class GestureJob : TrainingJobService() {
         public val JOB: TrainingJob = TrainingJob(id = 7, service = GestureJob::class.java)
     }
 }
+
 // end guide
 
 // guide: forget
+
 /** Everything that was learned from the user, gone; the bundles stay. */
 public suspend fun forget(store: Store): String {
     val gone = store.deletePersonalData()
     return "${gone.files} files, ${gone.bytes} bytes"
 }
+
 // end guide

@@ -13,6 +13,7 @@ import org.pockettune.android.readPhoto
 import org.pockettune.executorch.ExecuTorchEngine
 
 // guide: personalize
+
 /** Learns what `photos` show and draws it; null: the phone has better things to do now, ask again later. */
 public suspend fun personalize(
     context: Context,
@@ -34,4 +35,5 @@ public suspend fun personalize(
     }
     return if (kept) personalizer.generate("a sks dog on the moon", adapter = "rex", seed = 1) else null
 }
+
 // end guide

@@ -1,0 +1,73 @@
+"""A convolution's frozen filter: whether it can be expanded, and in which parts it is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from export.passes.editor import Editor
+from export.passes.weights import FrozenWeights, StoredWeight, TracedWeight
+from pockettune.errors import ModelUnsupported
+
+__all__ = ["Filter", "read_filter"]
+
+# Elements of the shifted inputs side by side: beyond 8 MB they would be a program's largest
+# workspace. All taps at once are worth it for fewer nodes only, so their inputs (2 MB) and the
+# filter as float32 (1 MB) are to take little room.
+_LARGEST_ROW = 2**21
+_LARGEST_WHOLE = 2**19
+_LARGEST_FILTER = 2**18
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A frozen filter ``[outputs, inputs, height, width]`` and how it moves.
+
+    ``taps`` has a part for each tap, for each row of them, or one for all.
+    """
+
+    taps: tuple[StoredWeight, ...]
+    outputs: int
+    inputs: int
+    height: int
+    width: int
+    stride: int
+    padding: tuple[int, int]
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether a part is a row of taps, or all of them."""
+        return len(self.taps) < self.height * self.width
+
+
+def read_filter(
+    editor: Editor,
+    weights: FrozenWeights,
+    x: object,
+    weight: object,
+    stride: object,
+    padding: object,
+    dilation: object,
+    transposed: object,
+    groups: object,
+) -> Filter:
+    """The filter of a convolution from its operands; ``x`` is the input.
+
+    Raises ``ModelUnsupported`` as ``expand_convolutions`` says.
+    """
+    frozen = TracedWeight.at(editor, weight)
+    if frozen is None:
+        raise ModelUnsupported("convolution", "a trained filter", "frozen filters")
+    strides, paddings, dilations = list(stride), list(padding), list(dilation)  # type: ignore[call-overload]
+    if transposed or groups != 1 or set(dilations) != {1} or len(set(strides)) != 1:
+        found = f"stride {strides}, dilation {dilations}, groups {groups}, transposed {transposed}"
+        raise ModelUnsupported("convolution", found, "equal strides, dilation 1, one group")
+    outputs, inputs, height, width = frozen.values.shape
+    area = x.meta["val"][:, 0].numel()  # type: ignore[attr-defined]
+    joined = 1
+    row = area * width * max(inputs, outputs)
+    if row <= _LARGEST_ROW:
+        joined = width
+    if row * height <= _LARGEST_WHOLE and frozen.values.numel() <= _LARGEST_FILTER:
+        joined = height * width
+    taps, edges = weights.taps(frozen, joined=joined), (paddings[0], paddings[1])
+    return Filter(taps, outputs, inputs, height, width, strides[0], edges)

@@ -1,0 +1,1 @@
+#include "../../../engine/include/pockettune_engine.h"

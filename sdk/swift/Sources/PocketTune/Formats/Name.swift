@@ -1,0 +1,20 @@
+/// A name in a file, compared by its bytes.
+///
+/// Two Swift strings are equal when they look the same, whatever code points they are made of. Files, and the other
+/// readers of them, tell such names apart.
+struct Name: Hashable, Comparable, Sendable, CustomStringConvertible, ExpressibleByStringLiteral {
+  let text: String
+
+  init(_ text: String) { self.text = text }
+  init(stringLiteral text: String) { self.text = text }
+
+  var description: String { text }
+
+  static func == (one: Name, other: Name) -> Bool { one.text.utf8.elementsEqual(other.text.utf8) }
+  /// By bytes of UTF-8, which is the order of code points.
+  static func < (one: Name, other: Name) -> Bool { one.text.utf8.lexicographicallyPrecedes(other.text.utf8) }
+
+  func hash(into hasher: inout Hasher) {
+    for byte in text.utf8 { hasher.combine(byte) }
+  }
+}

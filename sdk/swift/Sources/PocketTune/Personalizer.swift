@@ -1,0 +1,92 @@
+import Foundation
+
+/// How a personalization trains. Members that are nil are the bundle's.
+public struct PersonalizationSettings: Sendable, Equatable {
+  public var steps: Int?
+  /// Training samples; at most as many as steps.
+  public var samples: Int?
+  public var seed: UInt64 = 0
+  public var learningRate: Double?
+  /// Steps between two saved states.
+  public var checkpointEvery = 25
+
+  public init() {}
+}
+
+/// Teaches a text_to_image bundle a subject from photos, and draws with it.
+///
+///     let personalizer = try Personalizer(bundle: bundle, store: store, engine: ExecuTorchEngine(), sensors: sensors)
+///     for try await event in personalizer.personalize("rex", photos, prompt: "a sks dog") { print(event) }
+///     let picture = try await personalizer.generate("a sks dog on the moon", adapter: store.adapter("rex"))
+public actor Personalizer {
+  nonisolated let context: RunContext
+
+  public nonisolated var bundle: ModelBundle { context.bundle }
+
+  /// Throws `configInvalid` for a bundle of another task, `engineVersionMismatch`.
+  public init(
+    bundle: ModelBundle, store: Store, engine: any Engine, sensors: any Sensors, clock: any RunClock = SystemClock(),
+    start: Conditions = .start, proceed: Conditions = .proceed
+  ) throws {
+    try bundle.requireTask("text_to_image")
+    try engine.checkVersion(of: bundle)
+    context = RunContext(
+      bundle: bundle, store: store, engine: engine, sensors: sensors, clock: clock, start: start, proceed: proceed)
+  }
+
+  /// Learns under a name, or goes on where a run of that name stopped. The stream is cold: one collection is one run.
+  /// An accepted run's adapter is `store.adapter(name)`.
+  ///
+  /// Throws `photosTooFew` without a photo, `promptTooLong`, `tensorMismatch`, `configInvalid`, `stateMismatch`,
+  /// `lossNotFinite`, `adapterUnchanged`, `quotaExceeded`, `diskFull`, `ioFailed` and what engines throw.
+  public nonisolated func personalize(
+    _ name: String, _ photos: [Pixels], prompt: String, settings: PersonalizationSettings = PersonalizationSettings()
+  ) -> AsyncThrowingStream<RunEvent, any Error> {
+    stream(name, prompt, settings) { _ in photos }
+  }
+
+  /// The same with images, which are cropped to the centered square and scaled.
+  public nonisolated func personalize(
+    _ name: String, _ photos: [RGBImage], prompt: String, settings: PersonalizationSettings = PersonalizationSettings()
+  ) -> AsyncThrowingStream<RunEvent, any Error> {
+    stream(name, prompt, settings) { size in photos.map { Pixels($0, height: size.height, width: size.width) } }
+  }
+
+  /// Everything, the scaling of photos too, happens on the run's thread.
+  private nonisolated func stream(
+    _ name: String, _ prompt: String, _ settings: PersonalizationSettings,
+    _ photos: @escaping @Sendable (ImageSize) -> [Pixels]
+  ) -> AsyncThrowingStream<RunEvent, any Error> {
+    let context = context
+    return context.stream { control, emit in
+      let pixels = photos(context.bundle.manifest.image!)
+      try PersonalizationRun(context, name, pixels, prompt, settings).perform(control, emit)
+    }
+  }
+
+  /// Lets the step under way end, writes the state, ends the run with `stopped`, and returns then.
+  public func pause() async { await context.pause() }
+
+  /// Whether a run of these settings may begin now. Does no work.
+  public nonisolated func preflight(
+    photos: Int, settings: PersonalizationSettings = PersonalizationSettings()
+  ) throws -> Preflight {
+    let plan = try PersonalizationPlan(context.bundle, settings, photos: photos)
+    return context.preflight(try plan.needs(context), steps: plan.steps)
+  }
+
+  /// Forgets a run: its states, caches and result, not what it taught. Throws `ioFailed` while it works.
+  public func discard(_ name: String) throws { try context.store.discardRun(name) }
+
+  /// Draws a picture. `adapter` nil: the bundle's initial values, which change nothing. `steps` and `guidance` nil: the
+  /// bundle's. A run that works is waited for. Throws `promptTooLong`, `tensorMismatch` for an adapter of another
+  /// bundle, `configInvalid`.
+  public func generate(
+    _ prompt: String, adapter: URL? = nil, seed: UInt64 = 0, steps: Int? = nil, guidance: Double? = nil
+  ) async throws -> RGBImage {
+    let context = context
+    return try await onThread {
+      try Drawing(context).picture(prompt, adapter: adapter?.path, seed: seed, steps: steps, guidance: guidance)
+    }
+  }
+}

@@ -1,0 +1,173 @@
+import Foundation
+import PocketTuneOpenSSL
+import Testing
+
+@testable import PocketTune
+
+private struct Network: Sensors {
+  var unmetered: Bool? = true
+  func read() -> DeviceState { DeviceState(unmetered: unmetered) }
+}
+
+/// A bundle of the vectors, by its hashes.
+private struct Source: Sendable {
+  let manifest: Data
+  let files: [String: Data]
+
+  init(_ name: String = "bundle") throws {
+    let folder = vectors.appendingPathComponent(name)
+    manifest = try Data(contentsOf: folder.appendingPathComponent("manifest.json"))
+    var files: [String: Data] = [:]
+    for (name, entry) in try Manifest(bytes: [UInt8](manifest)).files {
+      files[entry.sha256] = try Data(contentsOf: folder.appendingPathComponent(name.text))
+    }
+    self.files = files
+  }
+
+  func answer(_ request: LoopbackServer.Request) -> LoopbackServer.Answer {
+    if request.path == "/app/bundle/manifest.json" { return LoopbackServer.Answer(body: manifest) }
+    guard let body = files[String(request.path.dropFirst("/app/bundle/files/".count))] else {
+      return LoopbackServer.Answer(status: 404)
+    }
+    guard let from = request.from else { return LoopbackServer.Answer(body: body) }
+    return LoopbackServer.Answer(status: 206, body: body.dropFirst(from))
+  }
+}
+
+@Suite(.serialized) struct Downloads {
+  private let temporary: TemporaryFolder
+  private let store: Store
+  private let source: Source
+
+  init() throws {
+    temporary = try TemporaryFolder()
+    store = try Store(root: temporary.url)
+    source = try Source()
+  }
+
+  private func failure(_ downloader: BundleDownloader) async -> ErrorCode? {
+    do {
+      _ = try await downloader.download()
+      return nil
+    } catch { return (error as? PocketTuneError)?.code ?? .bug }
+  }
+
+  @Test func fetchesEachFileOnceAndOpensTheBundle() async throws {
+    let server = try LoopbackServer { [source] in source.answer($0) }
+    defer { server.stop() }
+    let downloader = BundleDownloader(store: store, base: server.base, sensors: Network())
+    guard case .finished(let bundle) = try await downloader.download() else { return #expect(Bool(false)) }
+    #expect(bundle.folder.path == store.bundles + "/" + bundle.bundleID)
+    #expect(server.requests.count == 1 + source.files.count)
+    #expect(namesIn(store.bundles) == [bundle.bundleID])
+    // Again: the manifest alone.
+    _ = try await downloader.download()
+    #expect(server.requests.count == 2 + source.files.count)
+  }
+
+  @Test func goesOnWhereItWasCutOff() async throws {
+    let largest = source.files.max { $0.value.count < $1.value.count }!
+    let server = try LoopbackServer { [source] request in
+      var answer = source.answer(request)
+      if request.path.hasSuffix(largest.key) && request.from == nil { answer.breaksAfter = largest.value.count / 2 }
+      return answer
+    }
+    defer { server.stop() }
+    let downloader = BundleDownloader(store: store, base: server.base, sensors: Network())
+    #expect(await failure(downloader) == .downloadFailed)
+    guard case .finished = try await downloader.download() else { return #expect(Bool(false)) }
+    let asked = server.requests.filter { $0.path.hasSuffix(largest.key) }
+    #expect(asked.count == 2 && asked[1].from ?? 0 > 0)
+  }
+
+  @Test func aServerWithoutRangesIsFineToo() async throws {
+    let largest = source.files.max { $0.value.count < $1.value.count }!
+    let server = try LoopbackServer { [source] request in
+      var answer = source.answer(LoopbackServer.Request(path: request.path, from: nil))
+      if request.path.hasSuffix(largest.key) && request.from == nil { answer.breaksAfter = largest.value.count / 2 }
+      return answer
+    }
+    defer { server.stop() }
+    let downloader = BundleDownloader(store: store, base: server.base, sensors: Network())
+    #expect(await failure(downloader) == .downloadFailed)
+    guard case .finished = try await downloader.download() else { return #expect(Bool(false)) }
+  }
+
+  @Test func linksWhatAnotherBundleHas() async throws {
+    let server = try LoopbackServer { [source] in source.answer($0) }
+    defer { server.stop() }
+    // The same files under another identifier.
+    let other = try Source("bundle_tolerant")
+    let second = try LoopbackServer { other.answer($0) }
+    defer { second.stop() }
+    _ = try await BundleDownloader(store: store, base: server.base, sensors: Network()).download()
+    _ = try await BundleDownloader(store: store, base: second.base, sensors: Network()).download()
+    let fetched = Set(second.requests.map { String($0.path.dropFirst("/app/bundle/files/".count)) })
+    #expect(fetched.isDisjoint(with: source.files.keys))
+    #expect(namesIn(store.bundles).count == 2)
+  }
+
+  @Test func refusesOtherBytesSizesStatusesAndSilence() async throws {
+    let largest = source.files.max { $0.value.count < $1.value.count }!
+    let damages: [@Sendable (inout LoopbackServer.Answer) -> Void] = [
+      { $0.body = Data($0.body.dropLast()) + [$0.body.last! ^ 1] },
+      { $0.body += Data(count: 1) },
+      { $0.body = $0.body.dropLast() },
+      { $0.status = 500 },
+      { $0.status = 206 },
+      { $0.body = Data() },
+    ]
+    for damage in damages {
+      let server = try LoopbackServer { [source] request in
+        var answer = source.answer(request)
+        if request.path.hasSuffix(largest.key) { damage(&answer) }
+        return answer
+      }
+      defer { server.stop() }
+      let folder = try TemporaryFolder()
+      let store = try Store(root: folder.url)
+      let downloader = BundleDownloader(store: store, base: server.base, sensors: Network())
+      #expect(await failure(downloader) == .downloadFailed)
+      #expect(namesIn(store.bundles).allSatisfy { $0.hasPrefix(".") })
+    }
+    let nobody = BundleDownloader(store: store, base: URL(string: "http://127.0.0.1:9/x")!, sensors: Network())
+    #expect(await failure(nobody) == .downloadFailed)
+    let endless = try LoopbackServer { _ in LoopbackServer.Answer(body: Data(count: Manifest.longest + 1)) }
+    defer { endless.stop() }
+    #expect(await failure(BundleDownloader(store: store, base: endless.base, sensors: Network())) == .downloadFailed)
+  }
+
+  @Test func asksForItsNetworkKeyAndRoom() async throws {
+    let server = try LoopbackServer { [source] in source.answer($0) }
+    defer { server.stop() }
+    for (unmetered, reason) in [(false, FailingCondition.Reason.unmet), (nil, .unknown)] {
+      let downloader = BundleDownloader(store: store, base: server.base, sensors: Network(unmetered: unmetered))
+      guard case .stopped(let failing) = try await downloader.download() else { return #expect(Bool(false)) }
+      #expect(failing == [FailingCondition(.unmetered, reason)])
+    }
+    #expect(server.requests.isEmpty)
+    let keys = try json("spec/vectors/sdk/signatures.json")["messages"].list
+    let key = try OpenSSLKey(der: [UInt8](Data(base64Encoded: keys[0]["key"].text!)!))
+    let strict = BundleDownloader(store: store, base: server.base, key: key, sensors: Network())
+    #expect(await failure(strict) == .bundleSignatureInvalid)
+    let small = try Store(root: temporary.url, quotaBytes: 1000)
+    #expect(await failure(BundleDownloader(store: small, base: server.base, sensors: Network())) == .quotaExceeded)
+    #expect(namesIn(store.bundles).isEmpty)
+  }
+
+  @Test func aCanceledDownloadStopsAtOnce() async throws {
+    let server = try LoopbackServer { [source] request in
+      var answer = source.answer(request)
+      answer.pause = 2
+      return answer
+    }
+    defer { server.stop() }
+    let downloader = BundleDownloader(store: store, base: server.base, sensors: Network())
+    let task = Task { try await downloader.download() }
+    try await Task.sleep(for: .milliseconds(200))
+    let clock = SystemClock()
+    task.cancel()
+    await #expect(throws: CancellationError.self) { _ = try await task.value }
+    #expect(clock.seconds() < 1.5)
+  }
+}

@@ -1,0 +1,152 @@
+"""The Swift SDK's own tests, beside what the native runner makes of the same bundles.
+
+They need Swift (``sdk/swift/tools/toolchain.sh setup``, which ``make test-swift`` calls) and are
+skipped without it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "sdk" / "swift"
+TOOLCHAIN = PACKAGE / "tools" / "toolchain.sh"
+BUILD = ROOT / "build"
+MODULES = ("PocketTune", "PocketTuneExecuTorch")
+# Numbers that make the tests longer, by the names that they read.
+LONGER = ("POCKETTUNE_KILLS", "POCKETTUNE_MUTATIONS")
+
+needs_swift = pytest.mark.skipif(
+    subprocess.run([TOOLCHAIN, "ready"], check=False).returncode != 0,
+    reason="Swift is not set up: make test-swift sets it up (2.7 GB)",
+)
+
+
+def swift(*words: str, variables: dict[str, Path | str] | None = None) -> str:
+    """What a command of the toolchain prints; both streams, and all of it when it fails."""
+    named = {"POCKETTUNE_ENGINE_STAGE": BUILD / "swift-stage", **(variables or {})}
+    environment = os.environ | {
+        "POCKETTUNE_SWIFT_ENV": " ".join(f"{name}={value}" for name, value in named.items())
+    }
+    done = subprocess.run(
+        [str(TOOLCHAIN), "run", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-20_000:]
+    return output
+
+
+# Tests see internals; without optimization, hashing a bundle alone would take minutes.
+OPTIONS = ("-c", "release", "-Xswiftc", "-enable-testing", "--scratch-path", str(BUILD / "swift"))
+
+
+@needs_swift
+def test_format_is_clean() -> None:
+    swift("swift", "format", "lint", "--strict", "-r", "Sources", "Tests", "Package.swift")
+
+
+def test_files_have_one_reason() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.swift")}
+    assert not {path: lines for path, lines in lengths.items() if lines > 300}
+
+
+@needs_swift
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_swift_agrees_with_the_native_runner() -> None:
+    """Formats, vectors, training, personalization, kills, downloads: ``swift test``."""
+    fixtures = BUILD / "swift-fixtures"
+    subprocess.run([str(TOOLCHAIN), "stage", str(BUILD / "swift-stage")], check=True)
+    subprocess.run(
+        [sys.executable, str(PACKAGE / "tools" / "fixtures.py"), str(fixtures)],
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    variables: dict[str, Path | str] = {"POCKETTUNE_FIXTURES": fixtures}
+    variables |= {name: os.environ[name] for name in LONGER if name in os.environ}
+    output = swift("swift", "test", *OPTIONS, variables=variables)
+    for line in output.splitlines():
+        if line.startswith(("figure:", "✔ Test run")):
+            print(line)
+    assert "✔ Test run" in output
+    assert " skipped" not in output
+
+
+@needs_swift
+@pytest.mark.slow
+def test_the_native_runner_ends_what_swift_began() -> None:
+    """A killed Swift run goes on natively, in the same folder, to the same bytes."""
+    products, client = BUILD / "swift" / "release", BUILD / "swift-fixtures" / "client"
+    store = BUILD / "swift-killed"
+    shutil.rmtree(store, ignore_errors=True)
+    state = client / "fleet" / "parameters.safetensors"
+    inputs = (client / "bundle", client / "examples.safetensors")
+    preload = {"LD_PRELOAD": products / "libKillAt.so", "POCKETTUNE_KILL_AT": '"rename 4 after"'}
+    words = [str(word) for word in (products / "KillSubject", *inputs, state, store, 100, 10)]
+    named = [f"{name}={value}" for name, value in preload.items()]
+    swift("sh", "-c", f"env {' '.join(named)} {' '.join(words)}; test $? = 137")
+    out = store / "runs" / "watch"
+    # Killed right behind the rename: the state before was not removed yet.
+    saved = sorted(path.name for path in out.glob("work/state-*"))
+    assert saved == ["state-00000030.safetensors", "state-00000040.safetensors"]
+    runner = [str(BUILD / "native" / "pockettune-run"), "train"]
+    options = ("--bundle", inputs[0], "--inputs", inputs[1], "--state", state, "--out", out)
+    settings = ("--steps", "100", "--seed", "7", "--checkpoint-every", "10")
+    command = [*runner, *map(str, options), *settings]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert '{"event":"resume","step":40}' in done.stdout
+    last = "work/state-00000100.safetensors"
+    assert (out / last).read_bytes() == (client / "whole" / last).read_bytes()
+
+
+@needs_swift
+@pytest.mark.slow
+def test_what_apps_see_is_recorded(tmp_path: Path) -> None:
+    """``api.txt``: every public declaration. Write it anew when a change is meant."""
+    swift("swift", "build", "--build-tests", *OPTIONS)
+    out = BUILD / "swift-api"
+    out.mkdir(exist_ok=True)
+    for module in MODULES:
+        swift(
+            *("swift", "symbolgraph-extract", "-module-name", module),
+            *("-I", str(BUILD / "swift" / "release" / "Modules")),
+            *("-I", str(PACKAGE / "Sources" / "CPocketTuneEngine")),
+            *("-target", "x86_64-pc-linux-gnu", "-minimum-access-level", "public"),
+            *("-skip-synthesized-members", "-output-dir", str(out)),
+        )
+    graphs = [str(out / f"{module}.symbols.json") for module in MODULES]
+    command = [sys.executable, str(PACKAGE / "tools" / "api.py"), *graphs]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    (tmp_path / "api.txt").write_text(found)
+    recorded = (PACKAGE / "api.txt").read_text()
+    assert found == recorded, f"compare {tmp_path / 'api.txt'} with sdk/swift/api.txt"
+
+
+@needs_swift
+@pytest.mark.timeout(1200)
+def test_what_the_ios_demo_shows() -> None:
+    """The demo's model is compiled and tested; its pages, which need SwiftUI, are parsed."""
+    demo = ROOT / "ios_demo"
+    build = ("--scratch-path", str(BUILD / "swift-ios-demo"))
+    output = swift("swift", "test", "--package-path", str(demo / "Model"), *build)
+    assert "Test run with" in output
+    pages = sorted(str(path) for path in (demo / "App").glob("*.swift"))
+    assert len(pages) >= 4
+    swift("swiftc", "-frontend", "-parse", *pages)
+
+
+@needs_swift
+def test_the_ios_demo_is_formatted() -> None:
+    parts = [str(ROOT / "ios_demo" / name) for name in ("App", "Model/Sources", "Model/Tests")]
+    swift("swift", "format", "lint", "--strict", "-r", *parts)
