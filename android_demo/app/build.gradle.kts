@@ -9,7 +9,7 @@ android {
     defaultConfig {
         applicationId = "org.pockettune.demo"
         minSdk = 29
-        targetSdk = 36
+        targetSdk = 35
         versionCode = 1
         versionName = libs.versions.pockettune.get()
         testInstrumentationRunner = "androidx.test.runner.AndroidJUnitRunner"

@@ -18,7 +18,9 @@ rm -rf apk pockettune-demo-debug.apk
 mkdir -p apk/dex
 
 echo "== dexing"
-java -cp tools/r8.jar com.android.tools.r8.D8 --debug --min-api 29 --lib tools/framework.jar \
+# Robolectric's framework has no java.*: that comes from the JDK.
+jdk=$(java -XshowSettings:properties -version 2>&1 | sed -n 's/^ *java.home = //p')
+java -cp tools/r8.jar com.android.tools.r8.D8 --debug --min-api 29 --lib tools/framework.jar --lib "$jdk" \
   --output apk/dex pockettune-demo-app-*.jar libraries/*.jar
 
 echo "== packing, aligning, signing"
@@ -27,7 +29,7 @@ cp resources.ap_ apk/packed.apk
 # -p: natives, once there are any, at pages.
 zipalign -f -p 4 apk/packed.apk apk/aligned.apk
 keytool -genkeypair -keystore apk/debug.p12 -storetype PKCS12 -storepass android -alias debug \
-  -keyalg EC -groupname secp256r1 -validity 1 -dname "CN=throw-away debug key" 2>/dev/null
+  -keyalg EC -groupname secp256r1 -validity 1 -dname "CN=throw-away debug key" >/dev/null 2>&1
 apksigner sign --ks apk/debug.p12 --ks-pass pass:android --min-sdk-version 29 \
   --out pockettune-demo-debug.apk apk/aligned.apk
 rm apk/debug.p12
@@ -43,5 +45,5 @@ for fact in "package: name='org.pockettune.demo'" "sdkVersion:'29'" "launchable-
   }
 done
 echo "$(pwd)/pockettune-demo-debug.apk: $(wc -c <pockettune-demo-debug.apk) bytes, $(ls apk/dex | wc -l) dex files, signed"
-unzip -l pockettune-demo-debug.apk 'lib/*' >/dev/null 2>&1 ||
+aapt list pockettune-demo-debug.apk | grep -q '^lib/' ||
   echo "it lacks ExecuTorch's natives: it shows its pages, but can't train (android_demo/README.md)"

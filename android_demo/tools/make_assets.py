@@ -51,23 +51,39 @@ def gestures() -> None:
     text = "".join(f"{name} = {value}\n" for name, value in lines.items())
     (ASSETS / "gestures.properties").write_text(f"# Written by tools/make_assets.py.\n{text}")
     fleet = APP / "build/fleet"
-    python("pockettune", "simulate", "--model=har-conv", "--data=watch", "--partition=natural", "--clients=10", "--cohort=10",
-           f"--rounds={ROUNDS}", f"--out={fleet}")  # fmt: skip
-    bundle = fresh("gestures")
-    python("export", "--method=fedavg", "--model=har-conv", "--input-shape=6x100", "--classes=7",
-           f"--parameters={fleet / 'parameters.safetensors'}", f"--out={bundle}")  # fmt: skip
+    python(
+        "pockettune",
+        "simulate",
+        "--model=har-conv",
+        "--data=watch",
+        "--partition=natural",
+        "--clients=10",
+        "--cohort=10",
+        f"--rounds={ROUNDS}",
+        f"--out={fleet}",
+    )
+    export(
+        "gestures",
+        "--method=fedavg",
+        "--model=har-conv",
+        "--input-shape=6x100",
+        "--classes=7",
+        f"--parameters={fleet / 'parameters.safetensors'}",
+    )
 
 
 def pictures() -> None:
-    bundle = fresh("pictures")
-    python("export", "--model=starter", "--cut=C", f"--out={bundle}")
+    export("pictures", "--model=starter", "--cut=C")
 
 
-def fresh(kind: str) -> Path:
+def export(kind: str, *arguments: str) -> None:
     bundle = ASSETS / "bundles" / kind
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.parent.mkdir(parents=True, exist_ok=True)
-    return bundle
+    (APP / "build").mkdir(exist_ok=True)
+    python("export", *arguments, f"--out={bundle}")
+    # The report is for people, and would lie in the app.
+    bundle.with_name(f"{kind}.report.html").replace(APP / f"build/{kind}.report.html")
 
 
 def python(module: str, *arguments: str) -> None:

@@ -26,7 +26,7 @@ class NightJobService : TrainingJobService() {
 
     override suspend fun events(parameters: JobParameters): Flow<RunEvent> {
         val app = application as DemoApplication
-        val (photos, prompt) = SdkPersonalization.subject(app) ?: return emptyFlow()
+        val (photos, prompt) = SdkPersonalization.chosen(app) ?: return emptyFlow()
         val bundle = StoreBundles(app, "pictures").kept()
         if (bundle == null || !app.hasRuntime) return emptyFlow()
         return SdkPersonalization(app, bundle, Conditions.START, Conditions.CONTINUE).personalize(photos, prompt)

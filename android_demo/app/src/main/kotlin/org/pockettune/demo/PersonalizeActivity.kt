@@ -29,6 +29,7 @@ class PersonalizeActivity : PageActivity() {
     private val prompt by lazy { EditText(this).apply { setHint(R.string.prompt_hint) } }
     private val start by lazy { button(R.string.start) { page.start() } }
     private val pause by lazy { button(R.string.pause) { page.pause() } }
+    private val tonight by lazy { button(R.string.tonight, ::goOnTonight) }
     private val status by lazy { text() }
     private val chart by lazy { ChartView(this) }
     private val conditions by lazy { text() }
@@ -42,7 +43,7 @@ class PersonalizeActivity : PageActivity() {
         page =
             demo.page(bundle) {
                 val work = SdkPersonalization(demo, bundle, SdkPersonalization.WATCHED_START, SdkPersonalization.WATCHED_CONTINUE)
-                val (photos, prompt) = SdkPersonalization.subject(demo) ?: (emptyList<String>() to "")
+                val (photos, prompt) = SdkPersonalization.chosen(demo) ?: (emptyList<String>() to "")
                 PersonalizePresenter(demo.scope, work, photos, prompt)
             }
         prompt.setText(page.state.value.prompt)
@@ -58,7 +59,7 @@ class PersonalizeActivity : PageActivity() {
             photos,
             prompt,
             row(start, pause),
-            button(R.string.tonight, ::goOnTonight),
+            tonight,
             status,
             heading(R.string.loss),
             chart,
@@ -82,6 +83,7 @@ class PersonalizeActivity : PageActivity() {
         photos.text = resources.getQuantityString(R.plurals.photos, state.photos.size, state.photos.size)
         start.isEnabled = state.canStart
         pause.isEnabled = state.canPause
+        tonight.isEnabled = state.canStart || state.canPause
         prompt.isEnabled = !state.progress.phase.isWorking
         if (prompt.text.toString() != state.prompt) prompt.setText(state.prompt)
         status.setText(describe(state.progress.phase), TextView.BufferType.NORMAL)
@@ -94,6 +96,8 @@ class PersonalizeActivity : PageActivity() {
     }
 
     private fun goOnTonight() {
+        val (photos, prompt) = page.state.value
+        SdkPersonalization.choose(demo, photos, prompt)
         page.pause()
         NightJobService.JOB.schedule(this)
         Toast.makeText(this, R.string.tonight_asked, Toast.LENGTH_LONG).show()

@@ -32,13 +32,11 @@ class SdkPersonalization(
         prompt: String,
     ): Flow<RunEvent> =
         flow {
+            choose(app, photos, prompt)
             // A saved run belongs to its photos and its prompt: others begin a new one.
-            val subject = (photos + prompt).joinToString("\n")
-            if (app.memory.getString(SUBJECT, subject) != subject) personalizer.discard(NAME)
-            app.memory
-                .edit()
-                .putString(SUBJECT, subject)
-                .apply()
+            val subject = app.memory.getString(CHOSEN, null)
+            if (app.memory.getString(BEGUN, subject) != subject) personalizer.discard(NAME)
+            app.memory.edit().putString(BEGUN, subject).apply()
             val side = bundle.manifest.image?.run { minOf(width, height) } ?: 1
             val pixels =
                 withContext(Dispatchers.IO) {
@@ -56,10 +54,7 @@ class SdkPersonalization(
 
     override suspend fun forget() {
         app.store.deletePersonalData()
-        app.memory
-            .edit()
-            .remove(SUBJECT)
-            .apply()
+        app.memory.edit().remove(CHOSEN).remove(BEGUN).apply()
         for (permission in app.contentResolver.persistedUriPermissions) {
             app.contentResolver.releasePersistableUriPermission(permission.uri, Intent.FLAG_GRANT_READ_URI_PERMISSION)
         }
@@ -69,7 +64,8 @@ class SdkPersonalization(
         /** The run's and the adapter's name. */
         const val NAME = "subject"
 
-        private const val SUBJECT = "subject"
+        private const val CHOSEN = "chosen"
+        private const val BEGUN = "begun"
         private const val SEED = 3L
 
         /** The user looks on and waits: neither a charger nor idleness is asked for. */
@@ -78,9 +74,16 @@ class SdkPersonalization(
         /** The same, to go on. */
         val WATCHED_CONTINUE = Conditions.CONTINUE.copy(charging = false, idle = false)
 
-        /** The photos and the prompt of the run that was begun last. */
-        fun subject(app: DemoApplication): Pair<List<String>, String>? {
-            val lines = app.memory.getString(SUBJECT, null)?.split('\n') ?: return null
+        /** Remembers what is to be learned; a job of the night has no page to ask. */
+        fun choose(
+            app: DemoApplication,
+            photos: List<String>,
+            prompt: String,
+        ) = app.memory.edit().putString(CHOSEN, (photos + prompt).joinToString("\n")).apply()
+
+        /** The photos and the prompt that were chosen last. */
+        fun chosen(app: DemoApplication): Pair<List<String>, String>? {
+            val lines = app.memory.getString(CHOSEN, null)?.split('\n') ?: return null
             return lines.dropLast(1) to lines.last()
         }
     }

@@ -12,11 +12,11 @@ data class MotionFormat(
     val stride: Int,
     /** Subtracted from each channel. */
     val mean: List<Float>,
-    /** Divides each channel, after that. */
+    /** Divides each channel, after that; below zero where the phone's sign is the other one. */
     val deviation: List<Float>,
 ) {
     init {
-        require(mean.size == deviation.size && mean.size % AXES == 0 && deviation.all { it > 0 }) { "three channels a sensor" }
+        require(mean.size == deviation.size && mean.size % AXES == 0 && deviation.all { it != 0f }) { "three channels a sensor" }
         require(rate > 0 && stride > 0) { "rate and stride are above 0" }
     }
 

@@ -44,13 +44,13 @@ class MotionTest {
     @Test
     fun `a sensor that repeats itself or goes back in time changes nothing`() {
         val windows = mutableListOf<FloatArray>()
-        val one = MotionFormat(listOf("a"), 50.0, 2, List(3) { 0f }, List(3) { 1f })
+        val one = MotionFormat(listOf("a"), 50.0, 2, List(3) { 0f }, listOf(1f, 1f, -1f))
         val motion = MotionWindows(one, 2, windows::add)
-        motion.add(0, 0, floatArrayOf(0f, 0f, 0f))
-        motion.add(0, 20_000_000, floatArrayOf(1f, 1f, 1f))
+        motion.add(0, 0, floatArrayOf(1f, 1f, 1f))
+        motion.add(0, 20_000_000, floatArrayOf(2f, 2f, 2f))
         motion.add(0, 20_000_000, floatArrayOf(9f, 9f, 9f))
         motion.add(0, 10_000_000, floatArrayOf(9f, 9f, 9f))
-        assertEquals(listOf(0f, 1f, 0f, 1f, 0f, 1f), windows.single().toList())
+        assertEquals(listOf(1f, 2f, 1f, 2f, -1f, -2f), windows.single().toList())
     }
 
     @Test
