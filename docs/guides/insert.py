@@ -19,7 +19,9 @@ _LANGUAGES = {".kt": "kotlin", ".swift": "swift"}
 def region(file: str, name: str) -> str:
     """The code of that name. Raises ``SystemExit`` when the file has none."""
     text = (ROOT / file).read_text()
-    found = re.search(rf"^// guide: {name}\n+(.*?)\n*^// end guide$", text, re.DOTALL | re.MULTILINE)
+    found = re.search(
+        rf"^// guide: {name}\n+(.*?)\n*^// end guide$", text, re.DOTALL | re.MULTILINE
+    )
     if found is None:
         sys.exit(f"{file} has no `// guide: {name}` with an `// end guide`")
     return found[1].rstrip("\n") + "\n"

@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 for folder in */api; do
   module=${folder%/api}
   jar=$(ls "$module"/target/pockettune-"$module"-*.jar)
-  java -cp "$classpath" com.android.tools.r8.D8 --release --min-api 26 --output "$work/$module.zip" "$jar"
+  java -cp "$classpath" com.android.tools.r8.D8 --release --min-api 29 --output "$work/$module.zip" "$jar"
   dex=$(stat -c %s "$work/$module.zip")
   size=$(stat -c %s "$jar")
   [ "${1:-}" = --update ] && echo "$dex $size" > "$folder/$module.size"
