@@ -27,10 +27,10 @@ __all__ = ["main"]
 COLUMNS = [
     ("run", "run", "count"),
     ("step", "a step in the engine", "seconds"),
-    ("loop", "the SDK's loop, a step", "seconds"),
+    ("loop", "the SDK's loop, a step, ms", ""),
     ("session", "a session beside `Module.execute`", "ratio"),
-    ("share", "loop of step", "ratio"),
-    ("heap", "heap, a step", "bytes"),
+    ("share", "loop of step, %", ""),
+    ("heap", "heap, bytes a step", "count"),
     ("jvm", "JVM peak (RSS)", "bytes"),
     ("native", "native peak (RSS)", "bytes"),
 ]
@@ -68,9 +68,9 @@ def row_of(run: int, bundle: Path, pixels: Path, inputs: Path, steps: int) -> di
     return {
         "run": run,
         "step": step / 1e9,
-        "loop": loop / 1e9,
+        "loop": f"{loop / 1e6:.3f}",
         "session": found["session_nanoseconds"] / found["module_nanoseconds"],
-        "share": loop / step,
+        "share": f"{100 * loop / step:.2f}",
         "heap": found["heap_bytes_per_step"],
         "jvm": peak_of(out / "store/runs/plain/result.json"),
         "native": peak_of(out / "native/result.json"),
