@@ -200,17 +200,17 @@ def _rounding(
     """Names of the gradients whose difference is rounding.
 
     Against the graph in float64 the final program is then off by no more than a few times what
-    eager float32 itself is off, and eager by less than the tolerance: it agrees with the graph.
+    eager float32 itself is off at most, and eager by less than the tolerance: it agrees with the
+    graph. What eager is off in one gradient is a single draw; its largest is the size of rounding.
     """
     program = item.program
     inputs = first_gradient_inputs(program, tensors, program.example(_SEED))
     exact = in_float64(item.graph, inputs)
     final, eager = (_gradients(program, tensors, side, exact) for side in (found, expected))
-    return {
-        name
-        for name, error in final.items()
-        if eager[name] <= tolerance and error <= _OF_EAGER * eager[name]
-    }
+    largest = max(eager.values())
+    if not largest <= tolerance:
+        return set()
+    return {name for name, error in final.items() if error <= _OF_EAGER * largest}
 
 
 def _views(tensors: Mapping[str, StateTensor], shape: tuple[int, ...]) -> Sequence[View]:
