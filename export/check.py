@@ -44,7 +44,7 @@ __all__ = ["Parity", "Tolerances", "check"]
 
 _SEED = 17
 # A gradient that is a difference of near equals is off by rounding in eager float32 too
-# (docs/log.md). Beyond its tolerance the final program may be off this many times as much.
+# (docs/log.md). Beyond its tolerance the final program may be off this many times eager's largest.
 _OF_EAGER = 4.0
 Run = Callable[..., Sequence[Tensor]]
 
