@@ -17,7 +17,8 @@ def test_the_guides_show_what_is_compiled() -> None:
 
 
 def test_all_code_of_the_guides_comes_from_a_source() -> None:
-    for path in (ROOT / "docs/guides").glob("*.md"):
+    articles = (ROOT / "sdk/swift/Sources/PocketTune/PocketTune.docc").glob("*.md")
+    for path in [*(ROOT / "docs/guides").glob("*.md"), *articles]:
         text = path.read_text()
         blocks = len(re.findall(r"^```(?:kotlin|swift)$", text, re.MULTILINE))
         assert blocks == text.count("<!-- code: "), path.name

@@ -6,6 +6,7 @@ skipped without it.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -131,6 +132,29 @@ def test_what_apps_see_is_recorded(tmp_path: Path) -> None:
     (tmp_path / "api.txt").write_text(found)
     recorded = (PACKAGE / "api.txt").read_text()
     assert found == recorded, f"compare {tmp_path / 'api.txt'} with sdk/swift/api.txt"
+
+
+@needs_swift
+@pytest.mark.timeout(1200)
+def test_the_reference_is_whole() -> None:
+    """DocC makes its pages without a warning; every public declaration has a sentence and a page."""
+    out = BUILD / "docs" / "swift"
+    command = [str(PACKAGE / "tools" / "docs.sh"), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    symbols = {}
+    for module in MODULES:
+        graph = json.loads((BUILD / "swift-symbols" / f"{module}.symbols.json").read_text())
+        symbols[module] = {".".join(one["pathComponents"]): one for one in graph["symbols"]}
+        unsaid = [name for name, one in symbols[module].items() if "docComment" not in one]
+        assert not unsaid, f"{module}: say what these are: {unsaid}"
+        assert (out / "documentation" / module.lower() / "index.html").exists()
+    # What an app meets first is reached from the first page by topics that people wrote.
+    page = json.loads((out / "data" / "documentation" / "pockettune.json").read_text())
+    curated = [link for section in page["topicSections"] for link in section["identifiers"]]
+    top = [name for name in symbols["PocketTune"] if "." not in name]
+    missing = [name for name in top if not any(link.endswith(f"/{name}") for link in curated)]
+    assert not missing, f"give these a topic in PocketTune.md: {missing}"
 
 
 @needs_swift

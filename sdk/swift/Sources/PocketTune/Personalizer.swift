@@ -2,14 +2,18 @@ import Foundation
 
 /// How a personalization trains. Members that are nil are the bundle's.
 public struct PersonalizationSettings: Sendable, Equatable {
+  /// 1 to 10,000,000.
   public var steps: Int?
   /// Training samples; at most as many as steps.
   public var samples: Int?
+  /// What all randomness is drawn from: the same seed, the same bytes.
   public var seed: UInt64 = 0
+  /// 0 to 1e6.
   public var learningRate: Double?
   /// Steps between two saved states.
   public var checkpointEvery = 25
 
+  /// The bundle's own settings.
   public init() {}
 }
 
@@ -21,8 +25,11 @@ public struct PersonalizationSettings: Sendable, Equatable {
 public actor Personalizer {
   nonisolated let context: RunContext
 
+  /// What it teaches, and draws with.
   public nonisolated var bundle: ModelBundle { context.bundle }
 
+  /// A personalizer of one bundle. `start` must hold for a run to begin, `proceed` before each of its steps.
+  ///
   /// Throws `configInvalid` for a bundle of another task, `engineVersionMismatch`.
   public init(
     bundle: ModelBundle, store: Store, engine: any Engine, sensors: any Sensors, clock: any RunClock = SystemClock(),

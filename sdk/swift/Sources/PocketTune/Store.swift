@@ -8,6 +8,7 @@ import Foundation
 
 /// One folder of the app that holds everything that the SDK keeps (`docs/sdk.md`, 2).
 public final class Store: Sendable {
+  /// The folder.
   public let root: URL
   /// Most bytes of everything under `root`; nil: no limit.
   public let quotaBytes: Int64?
@@ -46,8 +47,11 @@ public final class Store: Sendable {
 
   /// A kept adapter, or parameters.
   public struct Adapter: Sendable, Equatable {
+    /// As it was given to the run.
     public let name: String
+    /// Of its file.
     public let bytes: Int64
+    /// When it was last written.
     public let modified: Date
   }
 
@@ -120,7 +124,9 @@ public final class Store: Sendable {
 extension Store {
   /// What was removed.
   public struct Deleted: Sendable, Equatable {
+    /// How many.
     public var files = 0
+    /// Their sizes, summed.
     public var bytes: Int64 = 0
   }
 

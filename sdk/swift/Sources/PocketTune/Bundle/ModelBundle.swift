@@ -5,6 +5,7 @@ import Foundation
 ///     let bundle = try ModelBundle.open(folder)
 ///     bundle.task  // "classification" or "text_to_image"
 public final class ModelBundle: Sendable {
+  /// Where it lies.
   public let folder: URL
   let manifest: Manifest
   /// Of the files as they were when they were hashed.

@@ -18,6 +18,7 @@ import Foundation
 public struct BundleDownloader: Sendable {
   /// How a download ended.
   public enum Outcome: Sendable {
+    /// The bundle is in the store, verified.
     case finished(ModelBundle)
     /// What was fetched stays, and the next download goes on with it.
     case stopped([FailingCondition])
@@ -25,9 +26,11 @@ public struct BundleDownloader: Sendable {
 
   /// What a download tells while it works.
   public struct Progress: Sendable, Equatable {
+    /// The one that is now there, by its name in the bundle.
     public let file: String
-    /// Of all files: there, and all together.
+    /// Of the files that are there.
     public let bytes: Int64
+    /// Of all files, the manifest too.
     public let totalBytes: Int64
   }
 

@@ -20,18 +20,23 @@ public enum RunEvent: Sendable, Equatable {
 
 /// What a run gave: `result.json` of its folder.
 public struct RunResult: Sendable, Equatable {
+  /// How many it was of.
   public let steps: Int
   /// One for each step.
   public let losses: [Float]
-  /// Means of the first and last 20 losses.
+  /// Mean of the first 20 losses.
   public let lossFirst: Double
+  /// Mean of the last 20 losses.
   public let lossLast: Double
   /// L2 norm of what training changed.
   public let change: Double
-  /// Mean losses of before and after: a run that is worse than what it began from is not accepted.
+  /// Mean loss of what it began from: a run that is worse is not accepted.
   public let evaluationBefore: Double
+  /// Mean loss of what was trained.
   public let evaluationAfter: Double
+  /// Whether what was trained is kept.
   public let accepted: Bool
+  /// The step behind which this session went on; nil: it began anew.
   public let resumedFrom: Int?
   /// Median of the steps of this session; 0 when it had none.
   public let secondsPerStep: Double
