@@ -1,7 +1,8 @@
 """``python docs/guides/insert.py``: put the guides' code, which is compiled, into the guides.
 
-Guides are the pages beside this file and the articles of the Swift reference. A guide names a place of a source file, ``<!-- code: FILE NAME -->``; the fenced block after it
-becomes what stands between ``// guide: NAME`` and ``// end guide`` there. ``--check`` compares.
+Guides are the pages beside this file and the articles of the Swift reference. One names a place of
+a source file, ``<!-- code: FILE NAME -->``; the fenced block after it becomes what stands between
+``// guide: NAME`` and ``// end guide`` there. ``--check`` compares.
 """
 
 from __future__ import annotations

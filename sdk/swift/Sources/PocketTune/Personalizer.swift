@@ -87,13 +87,14 @@ public actor Personalizer {
 
   /// Draws a picture. `adapter` nil: the bundle's initial values, which change nothing. `steps` and `guidance` nil: the
   /// bundle's. A run that works is waited for. Throws `promptTooLong`, `tensorMismatch` for an adapter of another
-  /// bundle, `configInvalid`.
+  /// bundle, `configInvalid`, and `CancellationError` before the next step when its task is canceled.
   public func generate(
     _ prompt: String, adapter: URL? = nil, seed: UInt64 = 0, steps: Int? = nil, guidance: Double? = nil
   ) async throws -> RGBImage {
     let context = context
-    return try await onThread {
-      try Drawing(context).picture(prompt, adapter: adapter?.path, seed: seed, steps: steps, guidance: guidance)
+    return try await withPrograms { check in
+      try Drawing(context).picture(
+        prompt, adapter: adapter?.path, seed: seed, steps: steps, guidance: guidance, check: check)
     }
   }
 }

@@ -93,26 +93,29 @@ public actor Trainer {
   /// Forgets a run: its states and its result, not what it taught. Throws `ioFailed` while it works.
   public func discard(_ name: String) throws { try context.store.discardRun(name) }
 
-  /// Mean loss and accuracy of parameters (nil: the bundle's) on examples. A run that works is waited for.
+  /// Mean loss and accuracy of parameters (nil: the bundle's) on examples. A run that works is waited for. Throws
+  /// `dataInvalid`, `tensorMismatch`, and `CancellationError` before the next batch when its task is canceled.
   public func evaluate(_ examples: Examples, parameters: URL? = nil) async throws -> Score {
     let (context, task) = (context, task)
-    return try await onThread {
+    return try await withPrograms { check in
       try examples.check(task)
-      return try Evaluation(context, task).score(examples, try context.clientState(task, parameters?.path), check: {})
+      return try Evaluation(context, task).score(
+        examples, try context.clientState(task, parameters?.path), check: check)
     }
   }
 
   /// Logits of inputs, float32 `[n, ...inputShape]`, for parameters (nil: the bundle's), by the program whose weights
   /// have that many bits: `[n][classes]`. A run that works is waited for. Throws `programMissing` when the bundle has
-  /// none.
+  /// none, and `CancellationError`.
   public func predict(_ inputs: [Float], parameters: URL? = nil, bits: Int = 32) async throws -> [[Float]] {
     let (context, task) = (context, task)
-    return try await onThread {
+    return try await withPrograms { check in
       let row = elementCount(task.inputShape)!
       let examples = Examples(
         inputs: inputs, shape: task.inputShape, labels: [Int](repeating: 0, count: inputs.count / row))
       try examples.check(task)
-      return try Evaluation(context, task).logits(examples, try context.clientState(task, parameters?.path), bits: bits)
+      return try Evaluation(context, task).logits(
+        examples, try context.clientState(task, parameters?.path), bits: bits, check: check)
     }
   }
 }

@@ -101,6 +101,17 @@ public final class ModelBundle: Sendable {
     try checkStamp(Name(file), try PlainFile(path(file)).stamp)
   }
 
+  /// The same for a folder: throws `bundleCorrupt` when a file in it was changed, or was never part of the bundle.
+  public func checkUnchanged(folder name: String) throws {
+    let found = FileManager.default.enumerator(atPath: path(name))?.compactMap { $0 as? String } ?? []
+    for file in found.map({ "\(name)/\($0)" }) {
+      var status = stat()
+      if lstat(path(file), &status) == 0 && status.st_mode & S_IFMT == S_IFDIR { continue }
+      try checkUnchanged(file)
+    }
+    for file in verified.keys where file.text.hasPrefix(name + "/") { try checkUnchanged(file.text) }
+  }
+
   func tensors(_ file: Name) throws -> TensorFile {
     let opened = try TensorFile(path(file.text))
     try checkStamp(file, opened.stamp)

@@ -82,7 +82,7 @@ struct ClientRun: Sendable {
     let steps = try checkedSteps()
     let checkpoints = Checkpoints(work: "\(folder)/work", identity: try identity(steps))
     let failing = context.start.failing(context.sensors.read(), needs(steps))
-    guard failing.isEmpty else { return emit(.stopped(step: checkpoints.newestStep(), failing: failing)) }
+    guard failing.isEmpty else { return emit(.stopped(step: try checkpoints.newestStep(), failing: failing)) }
     try context.store.requireRoom(for: needs(steps).storageBytes, at: folder)
     try makeFolder(checkpoints.work)
     let lock = try FolderLock(checkpoints.work)

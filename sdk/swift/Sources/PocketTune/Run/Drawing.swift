@@ -30,8 +30,9 @@ struct Drawing {
 
   init(_ context: RunContext) { self.context = context }
 
+  /// `check` is called before every step.
   func picture(
-    _ prompt: String, adapter: String?, seed: UInt64, steps: Int?, guidance: Double?
+    _ prompt: String, adapter: String?, seed: UInt64, steps: Int?, guidance: Double?, check: () throws -> Void
   ) throws -> RGBImage {
     let bundle = context.bundle
     let manifest = bundle.manifest
@@ -72,6 +73,7 @@ struct Drawing {
     try drawFirstLatents(seed, caches)
     try with(generation.stepProgram) { executor in
       for timestep in generation.timesteps(steps) {
+        try check()
         item.timestep = timestep
         try executor.run(item)
       }

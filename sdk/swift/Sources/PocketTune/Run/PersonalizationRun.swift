@@ -133,7 +133,7 @@ struct PersonalizationRun {
     let checkpoints = Checkpoints(work: "\(folder)/work", identity: plan.identity(inputs: inputs))
     let needs = try plan.needs(context)
     let failing = context.start.failing(context.sensors.read(), needs)
-    guard failing.isEmpty else { return emit(.stopped(step: checkpoints.newestStep(), failing: failing)) }
+    guard failing.isEmpty else { return emit(.stopped(step: try checkpoints.newestStep(), failing: failing)) }
     try context.store.requireRoom(for: needs.storageBytes, at: folder)
     try makeFolder(checkpoints.work)
     let lock = try FolderLock(checkpoints.work)
