@@ -67,7 +67,7 @@ public actor Personalizer {
     let context = context
     return context.stream { control, emit in
       let pixels = photos(context.bundle.manifest.image!)
-      try PersonalizationRun(context, name, pixels, prompt, settings).perform(control, emit)
+      return try PersonalizationRun(context, name, pixels, prompt, settings).perform(control, emit)
     }
   }
 

@@ -126,14 +126,14 @@ struct PersonalizationRun {
     }
   }
 
-  /// The whole run, on its thread.
-  func perform(_ control: RunControl, _ emit: @escaping (RunEvent) -> Void) throws {
+  /// The whole run, on its thread. Gives the last event, for when nothing is held any more; nil: nobody listens.
+  func perform(_ control: RunControl, _ emit: @escaping (RunEvent) -> Void) throws -> RunEvent? {
     let folder = try context.store.runFolder(name)
     let inputs = inputsDigest()
     let checkpoints = Checkpoints(work: "\(folder)/work", identity: plan.identity(inputs: inputs))
     let needs = try plan.needs(context)
     let failing = context.start.failing(context.sensors.read(), needs)
-    guard failing.isEmpty else { return emit(.stopped(step: try checkpoints.newestStep(), failing: failing)) }
+    guard failing.isEmpty else { return .stopped(step: try checkpoints.newestStep(), failing: failing) }
     try context.store.requireRoom(for: needs.storageBytes, at: folder)
     try makeFolder(checkpoints.work)
     let lock = try FolderLock(checkpoints.work)
@@ -144,9 +144,9 @@ struct PersonalizationRun {
       name: name, folder: folder, checkpoints: checkpoints, state: state, total: plan.steps,
       checkpointEvery: plan.checkpointEvery, control: control, clock: context.clock, emit: emit)
     do {
-      emit(.finished(try work(loop, plan.cacheIdentity(inputs: inputs), emit)))
+      return .finished(try work(loop, plan.cacheIdentity(inputs: inputs), emit))
     } catch let halt as Halt {
-      if let failing = halt.failing { emit(.stopped(step: loop.step, failing: failing)) }
+      return halt.failing.map { .stopped(step: loop.step, failing: $0) }
     }
   }
 

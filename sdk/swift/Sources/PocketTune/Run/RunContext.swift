@@ -26,19 +26,25 @@ final class RunContext: Sendable {
 
   /// A cold stream of one run. What runs before it, or still writes its state, is waited for.
   func stream(
-    _ perform: @escaping @Sendable (RunControl, @escaping (RunEvent) -> Void) throws -> Void
+    _ perform: @escaping @Sendable (RunControl, @escaping (RunEvent) -> Void) throws -> RunEvent?
   ) -> AsyncThrowingStream<RunEvent, any Error> {
     let control = RunControl(sensors: sensors, proceed: proceed)
     return coldStream(control) { [self] emit in
-      runs.add(control)
-      store.began(control)
-      defer {
-        store.ended(control)
-        runs.remove(control)
-        control.end()
-      }
-      try oneAtATime.withLock { try perform(control, emit) }
+      // Who hears the last event may begin, discard or delete the run at once.
+      if let last = try registered(control, { try perform(control, emit) }) { emit(last) }
     }
+  }
+
+  /// One run, known to those who pause while it works or waits for its turn.
+  private func registered(_ control: RunControl, _ run: () throws -> RunEvent?) throws -> RunEvent? {
+    runs.add(control)
+    store.began(control)
+    defer {
+      store.ended(control)
+      runs.remove(control)
+      control.end()
+    }
+    return try oneAtATime.withLock(run)
   }
 
   func pause() async { await runs.pause() }
