@@ -112,7 +112,7 @@ extension Examples {
       throw PocketTuneError(
         .tensorMismatch, "'\(file.path)' has no float32 'inputs' [n, ...] and int64 'labels' [n]: write them")
     }
-    let (labelBytes, inputBytes) = (Buffer(labels.bytes), Buffer(inputs.bytes))
+    let (labelBytes, inputBytes) = (try Buffer(labels.bytes), try Buffer(inputs.bytes))
     try opened.read(labels, into: labelBytes.bytes)
     try opened.read(inputs, into: inputBytes.bytes)
     self.init(

@@ -129,7 +129,7 @@ public final class Store: Sendable {
   private func copy(_ from: String, to target: String) throws {
     let source = try PlainFile(from)
     let file = try AtomicFile(target)
-    let piece = Buffer(1 << 18)
+    let piece = try Buffer(1 << 18)
     var at = 0
     while at < source.size {
       let part = UnsafeMutableRawBufferPointer(rebasing: piece.bytes[..<min(piece.bytes.count, source.size - at)])

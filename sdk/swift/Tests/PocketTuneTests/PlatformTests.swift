@@ -38,6 +38,15 @@ import Testing
   }
 }
 
+@Suite struct Memory {
+  @Test func thatIsNotThereIsAnError() throws {
+    #expect(code { _ = try Buffer(1 << 62) } == .outOfMemory)
+    let buffer = try Buffer(40)
+    #expect(buffer.bytes.allSatisfy { $0 == 0 } && Int(bitPattern: buffer.bytes.baseAddress!) % 16 == 0)
+    #expect(try Buffer(0).bytes.count == 0)
+  }
+}
+
 @Suite struct BundleFolders {
   @Test func holdNothingButWhatWasVerified() throws {
     let temporary = try TemporaryFolder()

@@ -68,7 +68,7 @@ struct ClientRun: Sendable {
     let checkpoint = state + 4 * steps
     return Needs(
       memoryBytes: context.peakBytes([manifest.training.program, task.evaluateProgram], stateBytes: state),
-      storageBytes: Int64(2 * checkpoint + manifest.tensors[task.parameters]!.bytes))
+      storageBytes: Int64(2 * checkpoint + TrainingState.bytes(context.bundle, [task.parameters])))
   }
 
   func preflight() throws -> Preflight {
@@ -89,7 +89,7 @@ struct ClientRun: Sendable {
     defer { withExtendedLifetime(lock) {} }
     try removeTemporaryFiles([folder, checkpoints.work])
     let state = try context.clientState(task, settings.parameters?.path, training.state)
-    let before = state.now(task.parameters).copy()
+    let before = try state.now(task.parameters).copy()
     let loop = try TrainingLoop(
       name: name, folder: folder, checkpoints: checkpoints, state: state, total: steps,
       checkpointEvery: settings.checkpointEvery, control: control, clock: context.clock, emit: emit)

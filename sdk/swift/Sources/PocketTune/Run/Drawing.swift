@@ -95,9 +95,9 @@ struct Drawing {
         "the generation step must update one float32 cache of scope picture that begins as random.normal: export the "
           + "bundle again")
     }
-    let noise = Buffer(cache.bytes)
+    let noise = try Buffer(cache.bytes)
     Philox.fillNormal(noise.floats, RandomKey(seed: seed, stream: stream, index: 0))
-    let stored = Buffer(cache.storedBytes)
+    let stored = try Buffer(cache.storedBytes)
     convert(noise.readable, cache.type, to: stored.bytes, cache.stored)
     try caches.write(names[0], 0, stored.readable)
   }

@@ -51,7 +51,7 @@ struct PersonalizationPlan {
   func needs(_ context: RunContext) throws -> Needs {
     let state = TrainingState.bytes(bundle, stateNames)
     let cached = try CacheFile.plan(bundle, caches, items).values.map(\.end).max() ?? 0
-    let adapter = bundle.manifest.tensors[bundle.manifest.adapter!.tensors]!.bytes
+    let adapter = TrainingState.bytes(bundle, [bundle.manifest.adapter!.tensors])
     return Needs(
       memoryBytes: context.peakBytes(
         bundle.manifest.preparation + [bundle.manifest.training.program], stateBytes: state),
@@ -105,8 +105,8 @@ struct PersonalizationRun {
   private var manifest: Manifest { context.bundle.manifest }
 
   /// SHA-256 of the safetensors file that holds `input_ids` and `pixels` as PocketTune's tools write it.
-  private func inputsDigest() -> String {
-    let pixels = Buffer(photos.reduce(0) { $0 + 4 * $1.values.count })
+  private func inputsDigest() throws -> String {
+    let pixels = try Buffer(photos.reduce(0) { $0 + 4 * $1.values.count })
     var at = 0
     for photo in photos {
       photo.values.withUnsafeBytes { pixels.bytes[at..<(at + $0.count)].copyBytes(from: $0) }
@@ -129,7 +129,7 @@ struct PersonalizationRun {
   /// The whole run, on its thread. Gives the last event, for when nothing is held any more; nil: nobody listens.
   func perform(_ control: RunControl, _ emit: @escaping (RunEvent) -> Void) throws -> RunEvent? {
     let folder = try context.store.runFolder(name)
-    let inputs = inputsDigest()
+    let inputs = try inputsDigest()
     let checkpoints = Checkpoints(work: "\(folder)/work", identity: plan.identity(inputs: inputs))
     let needs = try plan.needs(context)
     let failing = context.start.failing(context.sensors.read(), needs)
