@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,8 +24,10 @@ __all__ = [
     "first_gradient_inputs",
     "gradient_errors",
     "gradient_output",
+    "median",
     "relative_error",
     "trains",
+    "worst_failure",
     "worst_of",
 ]
 
@@ -34,6 +38,9 @@ STEPS = 5
 # gradients are differences of near equals (attention that is nearly even), and eager float32
 # is itself off by more than the tolerance there, against float64 (docs/log.md).
 _SMALLEST_SHARE = 1e-2
+# A relative difference beyond it is a fault on whatever single example: a hundred times the usual
+# tolerance, and more than eager float32 was seen to be off float64 (docs/log.md).
+_NOT_ROUNDING = 1e-2
 _STATE = "state."
 
 
@@ -55,7 +62,8 @@ class Parity:
 
     ``max_relative_error`` is the largest of ``gradients`` for a training program and of ``outputs``
     for others; ``max_abs_difference`` is over all elements of all outputs of one run.
-    ``gradients`` is by named tensor, ``loss_differences`` by step.
+    ``gradients`` is by named tensor, ``loss_differences`` by step. Where there were several
+    ``examples``, relative errors are medians over them.
     """
 
     tolerance: Mapping[str, float]
@@ -64,6 +72,7 @@ class Parity:
     outputs: Mapping[str, float]
     loss_differences: tuple[float, ...] = ()
     gradients: Mapping[str, float] = field(default_factory=dict)
+    examples: int = 1
 
 
 def worst_of(parities: Sequence[Parity]) -> Parity:
@@ -81,7 +90,56 @@ def worst_of(parities: Sequence[Parity]) -> Parity:
             max(step) for step in zip(*(p.loss_differences for p in parities), strict=True)
         ),
         gradients=largest([parity.gradients for parity in parities]),
+        examples=max(parity.examples for parity in parities),
     )
+
+
+def median(parities: Sequence[Parity]) -> Parity:
+    """The median of each difference over an odd number of examples of the same program.
+
+    One that no rounding explains (``_NOT_ROUNDING``) counts as it is.
+    """
+    first, *others = parities
+    if not others:
+        return first
+
+    def middle(values: Sequence[float]) -> float:
+        largest = max(values, key=lambda value: value if value == value else math.inf)
+        return statistics.median(values) if largest <= _NOT_ROUNDING else largest
+
+    def of_each(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        return {key: middle([part[key] for part in parts]) for key in parts[0]}
+
+    outputs = of_each([parity.outputs for parity in parities])
+    gradients = of_each([parity.gradients for parity in parities])
+    losses = zip(*(parity.loss_differences for parity in parities), strict=True)
+    return Parity(
+        tolerance=first.tolerance,
+        max_abs_difference=max(parity.max_abs_difference for parity in parities),
+        max_relative_error=max((gradients or outputs).values()),
+        outputs=outputs,
+        loss_differences=tuple(map(middle, losses)),
+        gradients=gradients,
+        examples=len(parities),
+    )
+
+
+def worst_failure(parity: Parity) -> tuple[str, float, float] | None:
+    """The difference that is furthest above its tolerance: what it is of, its value, the tolerance.
+
+    None when there is none.
+    """
+    limits = parity.tolerance
+    differences = [
+        *((name, error, limits["value"]) for name, error in parity.outputs.items()),
+        *((f"gradient of {name}", e, limits["gradient"]) for name, e in parity.gradients.items()),
+        *(
+            (f"loss of step {step}", error, limits["loss"])
+            for step, error in enumerate(parity.loss_differences, 1)
+        ),
+    ]
+    failures = [item for item in differences if not item[1] <= item[2]]
+    return max(failures, key=lambda item: item[1] / item[2], default=None)
 
 
 def relative_error(found: Tensor, expected: Tensor, floor: float = 0.0) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from export import parity
 from export.check import Tolerances, check
 from export.lower import lower
 from export.lowering import bisect
+from export.parity import Parity, median, worst_failure
 from pockettune.errors import EngineFailed, ParityFailed
 from pockettune.program import Program, TensorSpec
 from tests.export import toy
@@ -59,15 +61,35 @@ def test_a_wrong_gradient_is_caught_although_the_loss_is_right(tmp_path: Path) -
     assert "no chunk is wrong alone" in str(caught.value)
 
 
-def test_rounding_beyond_the_tolerance_is_told_from_a_fault(tmp_path: Path) -> None:
-    """A tolerance that float32 cannot keep: eager is off float64 by as much as the program is."""
-    tight = Tolerances(gradient=1e-9)
+def of_weight(*values: float) -> list[Parity]:
+    """A program's differences in one gradient, by example."""
+    limits = {"value": 1e-4, "gradient": 1e-4, "loss": 1e-4}
+    return [Parity(limits, 0.0, 0.0, {"out": 0.0}, (0.0,), {"weight": value}) for value in values]
+
+
+def test_what_one_example_amplifies_is_told_from_a_fault() -> None:
+    """Limits are exact; in two of three examples, not finite or large in one, is a fault."""
+    bearable = median(of_weight(5e-3, 1e-4, 1e-6))
+    assert (bearable.gradients, bearable.examples) == ({"weight": 1e-4}, 3)
+    assert worst_failure(bearable) is None
+    above = math.nextafter(1e-4, 1)
+    assert worst_failure(median(of_weight(5e-3, above, 1e-6))) == (
+        "gradient of weight",
+        above,
+        1e-4,
+    )
+    for fault in (math.inf, math.nan, 0.02):
+        for order in ((fault, 0.0, 0.0), (0.0, fault, 0.0), (0.0, 0.0, fault)):
+            assert worst_failure(median(of_weight(*order))) is not None
+
+
+def test_a_tolerance_that_float32_cannot_keep_is_not_stretched(tmp_path: Path) -> None:
     right = toy.capture_step(*toy.weights())
+    path = lowered(tmp_path / "p.pte", right)
     with pytest.raises(ParityFailed, match="gradient of"):
-        check(lowered(tmp_path / "p.pte", right), [right], toy.method_export(), tight)
-    bearable = Tolerances(gradient=float(2 * torch.finfo(torch.float32).eps))
-    worst = check(tmp_path / "p.pte", [right], toy.method_export(), bearable)
-    assert worst["train_step"].max_relative_error < 1e-6
+        check(path, [right], toy.method_export(), Tolerances(gradient=1e-9))
+    (once,) = check(path, [right], toy.method_export()).values()
+    assert once.examples == 1
 
 
 def test_a_wrong_optimizer_is_caught_although_the_gradient_is_right(tmp_path: Path) -> None:
