@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch.fx import Node
 
-from export.passes.editor import Editor, apply_rules
+from export.passes.editor import Editor, apply_rules, arguments
 from export.passes.filters import Filter, read_filter
 from export.passes.weights import FrozenWeights, StoredWeight
 from pockettune.errors import ModelUnsupported
@@ -33,26 +33,22 @@ def expand_convolutions(editor: Editor, weights: FrozenWeights) -> int:
     """
 
     def forward(editor: Editor, node: Node) -> Node:
-        x, weight, bias, stride, padding, dilation, transposed, _, groups = node.args
-        moved = read_filter(
-            editor, weights, x, weight, stride, padding, dilation, transposed, groups
-        )
+        x, weight, bias, *how = arguments(node)
+        moved = read_filter(editor, weights, x, weight, how)
         run = _forward_joined if moved.is_joined else _forward
-        result = run(editor, moved, x, node.meta["val"].shape)  # type: ignore[arg-type]
+        result = run(editor, moved, x, node.meta["val"].shape)
         if bias is not None:
             result = editor.call(aten.add.Tensor, result, bias)
         return editor.permute(result, (0, 3, 1, 2))
 
     def backward(editor: Editor, node: Node) -> tuple[Node, ...]:
-        gradient, x, weight, _, stride, padding, dilation, transposed, _, groups, mask = node.args
-        if mask[1] or mask[2]:  # type: ignore[index]
+        gradient, x, weight, _, *how, mask = arguments(node)
+        if mask[1] or mask[2]:
             raise ModelUnsupported("convolution", "a trained filter", "frozen filters")
-        moved = read_filter(
-            editor, weights, x, weight, stride, padding, dilation, transposed, groups
-        )
-        shape = x.meta["val"].shape  # type: ignore[union-attr]
+        moved = read_filter(editor, weights, x, weight, how)
+        shape = x.meta["val"].shape
         spread = _backward if moved.stride == 1 else _backward_strided
-        return (editor.permute(spread(editor, moved, gradient, shape), (0, 3, 1, 2)),)  # type: ignore[arg-type]
+        return (editor.permute(spread(editor, moved, gradient, shape), (0, 3, 1, 2)),)
 
     return apply_rules(
         editor,
@@ -96,13 +92,6 @@ def _beside(editor: Editor, columns: Sequence[Node]) -> Node:
     return columns[0] if len(columns) == 1 else editor.call(aten.cat.default, columns, 3)
 
 
-def _sum(editor: Editor, terms: Sequence[Node]) -> Node:
-    total, *others = terms
-    for term in others:
-        total = editor.call(aten.add.Tensor, total, term)
-    return total
-
-
 def _padded(editor: Editor, moved: Filter, x: Node) -> Node:
     """``x`` ``[N, C, H, W]`` as ``[N, rows, columns, C]`` with its padding.
 
@@ -132,14 +121,11 @@ def _forward_joined(editor: Editor, moved: Filter, x: Node, shape: Sequence[int]
         pieces.append(editor.slice(piece, 3, 0, taps * channels))
     beside = _beside(editor, pieces)
     operands = _operands(editor, moved, beside, range(moved.height), out_height, stride)
-    total = _sum(
-        editor,
-        [
-            editor.call(aten.linear.default, operand, part.node(editor))
-            for operand, part in zip(operands, moved.taps, strict=True)
-        ],
-    )
-    scaled = moved.taps[0].scaled(editor, total)
+    products = [
+        editor.call(aten.linear.default, operand, part.node(editor))
+        for operand, part in zip(operands, moved.taps, strict=True)
+    ]
+    scaled = moved.taps[0].scaled(editor, editor.sum(products))
     return editor.reshape(scaled, (samples, out_height, out_width, outputs))
 
 
@@ -152,8 +138,8 @@ def _forward(editor: Editor, moved: Filter, x: Node, shape: Sequence[int]) -> No
     phases = editor.reshape(
         padded, (samples * rows // stride, stride, columns // stride, stride * channels)
     )
-    total: Node | None = None
-    for index, tap in enumerate(moved.taps):
+
+    def product(index: int, tap: StoredWeight) -> Node:
         down, right = divmod(index, moved.width)
         piece = padded
         if stride > 1:
@@ -164,9 +150,10 @@ def _forward(editor: Editor, moved: Filter, x: Node, shape: Sequence[int]) -> No
         piece = editor.slice(piece, 1, down // stride, down // stride + out_height)
         piece = editor.slice(piece, 2, right // stride, right // stride + out_width)
         flat = editor.reshape(piece, (samples * out_height * out_width, channels))
-        product = editor.call(aten.linear.default, flat, tap.node(editor))
-        total = product if total is None else editor.call(aten.add.Tensor, total, product)
-    scaled = moved.taps[0].scaled(editor, total)  # type: ignore[arg-type]
+        return editor.call(aten.linear.default, flat, tap.node(editor))
+
+    total = editor.sum(product(index, tap) for index, tap in enumerate(moved.taps))
+    scaled = moved.taps[0].scaled(editor, total)
     return editor.reshape(scaled, (samples, out_height, out_width, moved.outputs))
 
 
@@ -222,18 +209,19 @@ def _backward(editor: Editor, moved: Filter, gradient: Node, shape: Sequence[int
             _times_joined(editor, moved, operand, row)
             for operand, row in zip(operands, moved.taps, strict=True)
         ]
-        return editor.reshape(_sum(editor, products), (samples, height, width, channels))
-    total: Node | None = None
-    for index in range(len(moved.taps)):
+        return editor.reshape(editor.sum(products), (samples, height, width, channels))
+
+    def product(index: int) -> Node:
         down, right = divmod(index, moved.width)
         first_row = moved.height - 1 - down + max(-above, 0)
         first_column = moved.width - 1 - right + max(-left, 0)
         piece = editor.slice(padded, 1, first_row, first_row + height)
         piece = editor.slice(piece, 2, first_column, first_column + width)
         flat = editor.reshape(piece, (samples * height * width, moved.outputs))
-        product = _times(editor, moved, flat, index)
-        total = product if total is None else editor.call(aten.add.Tensor, total, product)
-    return editor.reshape(total, (samples, height, width, channels))  # type: ignore[arg-type]
+        return _times(editor, moved, flat, index)
+
+    total = editor.sum(map(product, range(len(moved.taps))))
+    return editor.reshape(total, (samples, height, width, channels))
 
 
 def _backward_strided(editor: Editor, moved: Filter, gradient: Node, shape: Sequence[int]) -> Node:
