@@ -36,6 +36,7 @@ def fails(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> tuple[int
         ([*PERSONALIZE, "--learning-rate", "-1"], "'-1' is not a number above 0"),
         ([*PERSONALIZE, "--unknown"], "Unrecognized arguments: --unknown"),
         ([*GENERATE, "--seed", "-3"], "'-3' is not a whole number from 0"),
+        ([*GENERATE, "--threads", "65"], "'65' is not a whole number from 1 to 64"),
         ([*GENERATE, "-o", "a.jpg"], "'a.jpg' does not end in .png"),
     ],
 )
@@ -61,6 +62,28 @@ def test_a_missing_bundle(
     assert status == 10
     assert "There is no bundle at b" in sentence
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [[], ["--no-preview"], ["--preview", "a frog"]])
+def test_a_bundle_of_another_task(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str]
+) -> None:
+    bundle = str(Path(__file__).parent.parent / "spec/vectors/bundle_classification")
+    command = ["personalize", "--bundle", bundle, "--photos", "p", "--subject", "sks"]
+    command += ["--class", "frog", "--out", str(tmp_path / "out"), *options]
+    status, sentence = fails(capsys, command)
+    assert status == 55
+    assert "bundle_classification (classification)'; valid: text_to_image." in sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_place_of_a_picture(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").mkdir()
+    status, sentence = fails(capsys, [*GENERATE[:-1], str(tmp_path / "a.png")])
+    assert status == 2
+    assert "a.png' is a folder" in sentence
 
 
 def test_a_bug_of_ours_is_one_sentence_with_a_log(
