@@ -18,6 +18,21 @@ struct Score {
   double right = 0;
 };
 
+/// What a program that predicts gave last, ``[batch_size, classes]``.
+std::span<const float> logits_of(const Executor& executor, const std::string& program,
+                                 const Classification& task) {
+  const std::span<const float> logits = executor.output();
+  const uint64_t wanted =
+      static_cast<uint64_t>(task.batch_size) * static_cast<uint64_t>(task.classes);
+  if (logits.size() != wanted) {
+    throw Failure(code::bundle_manifest_invalid,
+                  "program '" + program + "' gives " + std::to_string(logits.size()) +
+                      " numbers, and a batch has " + std::to_string(wanted) +
+                      " logits: export the bundle again");
+  }
+  return logits;
+}
+
 /// Of the logits of a program that predicts.
 void add_predictions(Score& score, std::span<const float> logits, size_t classes,
                      const Examples& examples, std::span<const int64_t> chosen) {
@@ -68,8 +83,8 @@ void evaluate(std::span<char*> words) {
     examples.fill(batch, chosen);
     executor.run({});
     if (predicts) {
-      add_predictions(score, executor.output(), static_cast<size_t>(task.classes), examples,
-                      chosen);
+      add_predictions(score, logits_of(executor, name, task), static_cast<size_t>(task.classes),
+                      examples, chosen);
     } else {
       score.loss += executor.metric("loss_sum");
       score.right += executor.metric("right");
