@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     options = build_parser().parse_args(arguments)
     if options.list:
-        print("\n".join(methods.names()))
+        print("\n".join([methods.PLAIN, *methods.names()]))
         return 0
     if options.out is None and not options.explain:
         raise Usage("The bundle's folder is missing: add --out DIR", COMMAND)
