@@ -103,6 +103,7 @@ def test_a_bug_of_ours_is_one_sentence_with_a_log(
     [
         (KeyboardInterrupt(), 5, "Stopped by a signal; run the same command again"),
         (OSError(28, "No space left on device", "x"), 4, "The disk filled up while x was written"),
+        (OSError(27, "File too large", "x"), 4, "The disk filled up while x was written"),
         (PermissionError(13, "Permission denied", "x"), 3, "Cannot use x: Permission denied"),
         (MemoryError(), 6, "There is not enough memory; what was saved stays valid"),
     ],

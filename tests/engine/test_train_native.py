@@ -205,6 +205,13 @@ def test_logits_of_other_classes_than_the_task_s_are_refused(
     refused(run, "bundle_manifest_invalid", *command, "predict_8")
 
 
+def test_a_bit_width_that_no_program_has_names_those_there_are(
+    run: Run, bundle: Path, inputs: Path
+) -> None:
+    command = ["evaluate", "--bundle", bundle, "--inputs", inputs, "--program", "predict_3"]
+    assert "use one of evaluate, predict, predict_4, predict_8" in run(*command, status=30).stderr
+
+
 def test_a_client_that_diverges_is_refused(
     run: Run, bundle: Path, inputs: Path, tmp_path: Path
 ) -> None:

@@ -60,9 +60,10 @@ void evaluate(std::span<char*> words) {
   const std::vector<std::string>& predicting = task.predict_programs;
   const bool predicts = std::find(predicting.begin(), predicting.end(), name) != predicting.end();
   if (!predicts && name != task.evaluate_program) {
-    throw Failure(code::program_missing, "'" + name + "' neither evaluates nor predicts: use " +
-                                             task.evaluate_program +
-                                             " or one of the bundle's predict_programs");
+    std::string valid = task.evaluate_program;
+    for (const std::string& program : predicting) valid += ", " + program;
+    throw Failure(code::program_missing,
+                  "'" + name + "' neither evaluates nor predicts: use one of " + valid);
   }
   start_engine(bundle, arguments.threads());
   const SafetensorsFile inputs(inputs_path);
