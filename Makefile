@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 2
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native native-jni demo test test-kotlin test-swift fuzz test-slow check format vectors bench tables wheel clean
+.PHONY: help setup native native-jni demo test test-kotlin test-swift docs fuzz test-slow check format vectors bench tables wheel clean
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,10 @@ test-kotlin: ## build and test the Kotlin SDK and the Android demo: form, tests,
 	  { echo "no $$tool: install openjdk-17-jdk-headless maven npm aapt zipalign apksigner"; exit 1; }; done
 	cd sdk/kotlin && tools/install_executorch_classes.sh && tools/ktlint.sh && mvn -q -B verify && tools/abi.sh && tools/size.sh
 	android_demo/tools/build_apk.sh
+
+docs: ## write the API's pages of both SDKs (Dokka, DocC) to build/docs; needs what test-kotlin and test-swift need
+	sdk/kotlin/tools/docs.sh build/docs/kotlin
+	sdk/swift/tools/docs.sh build/docs/swift
 
 fuzz: $(READY) $(NATIVE) ## let libFuzzer look for crashes for some minutes (needs clang)
 	POCKETTUNE_FUZZ_RUNS=200000 $(BIN)/python -m pytest -s tests/engine/test_libfuzzer.py

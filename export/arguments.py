@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
+from export.targets import TARGETS
 from pockettune.errors import Usage
 
 __all__ = ["COMMAND", "FLEET", "LOCAL", "SETTINGS", "build_parser"]
 
 COMMAND = "python -m export"
 DEFAULT_METHOD = "hollowed_net"
-TARGETS = ("executorch",)
 LOCAL = (
     "batch_size",
     "epochs",
@@ -41,6 +41,8 @@ examples:
   python -m export --out out/starter --json            the result as JSON, for scripts
   python -m export --method fedavg --model lenet --input-shape 1x28x28 --classes 10 \\
       --out out/lenet                                  what a client of a fleet trains
+  python -m export --method fedavg --model lenet --input-shape 1x28x28 --classes 10 \\
+      --target onnxruntime --out out/lenet        the same for ONNX Runtime
 """
 
 
@@ -69,7 +71,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--out", type=Path, metavar="DIR", help="the bundle's folder; required")
     what.add_argument(
-        "--target", choices=TARGETS, default=TARGETS[0], help="the runtime (default: %(default)s)"
+        "--target",
+        default=TARGETS[0],
+        metavar="ENGINE[,ENGINE]",
+        help=f"the runtimes that devices may use: {', '.join(TARGETS)} (default: %(default)s)",
     )
     what.add_argument(
         "--bits",

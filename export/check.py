@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pockettune.method import MethodExport, StateTensor, View
     from pockettune.program import Program
 
-__all__ = ["Parity", "Tolerances", "check"]
+__all__ = ["Parity", "Tolerances", "check", "compare"]
 
 _SEED = 17
 # A gradient that is a difference of near equals is off by rounding in eager float32 too
@@ -68,6 +68,27 @@ def check(
             is already wrong when lowered alone.
         EngineFailed: the runtime cannot load or run a program.
     """
+    return compare(
+        ProgramFile(path).method,
+        partial(first_wrong, chunk_nodes=chunk_nodes),
+        captured,
+        parts,
+        tolerances,
+        on_progress=on_progress,
+    )
+
+
+def compare(
+    opened: Callable[[str], Run],
+    located: Callable[[Captured, Sequence[Tensor], float], Sequence[str]],
+    captured: Sequence[Captured],
+    parts: MethodExport,
+    tolerances: Tolerances | None = None,
+    *,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Parity]:
+    """``check`` for any runtime: ``opened`` gives a final program by its name; ``located`` takes a
+    wrong one, inputs and the tolerance of a value, and names the first wrong operators."""
     tolerances = tolerances or Tolerances()
     report = on_progress or (lambda _name, _done, _total: None)
     measured: dict[str, Parity] = {}
@@ -76,12 +97,10 @@ def check(
         report(program.name, index, len(captured))
         # No name for the method: its memory, and with it the workspace that all methods share, is
         # to be free before the next one is loaded.
-        parity, worst = _measure(
-            item, parts.tensors, ProgramFile(path).method(program.name), tolerances
-        )
+        parity, worst = _measure(item, parts.tensors, opened(program.name), tolerances)
         if worst is not None:
             what, difference, tolerance = worst
-            operators = first_wrong(item, program.example(_SEED), tolerances.value, chunk_nodes)
+            operators = located(item, program.example(_SEED), tolerances.value)
             raise ParityFailed(program.name, what, difference, tolerance, operators)
         measured[program.name] = parity
         release_memory()

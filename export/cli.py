@@ -29,6 +29,7 @@ from export.federated import FederatedRequest, is_federated, prepare_federated
 from export.prepare import Prepared, Request, prepare
 from export.progress import Advance, StepClock
 from export.sizes import size
+from export.targets import FLEET_ONLY, parse_targets
 from pockettune import method as methods
 from pockettune.errors import Bug, Interrupted, OutOfMemory, PocketTuneError, Usage
 from pockettune.files import storage_error
@@ -66,11 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     options = build_parser().parse_args(arguments)
     if options.list:
-        print("\n".join([methods.PLAIN, *methods.names()]))
+        known = [methods.PLAIN, *methods.names()]
+        print("\n".join(name for name in known if _can_have(name, options.target)))
         return 0
     if options.out is None and not options.explain:
         raise Usage("The bundle's folder is missing: add --out DIR", COMMAND)
-    if is_federated(options.method):
+    federated = is_federated(options.method)
+    options.targets = parse_targets(options.target, fleet=federated)
+    if options.measure and "executorch" not in options.targets:
+        raise Usage("--measure has no place here: pockettune-run has executorch alone", COMMAND)
+    if federated:
         _refuse(options, ("bits",), "all weights of a model that a fleet trains have 32 bits")
         return _run_federated(options)
     _refuse(options, FLEET, f"the method {options.method} trains no model of a fleet")
@@ -84,6 +90,13 @@ def _run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _can_have(method: str, target: str) -> bool:
+    """Whether a method can be exported for all of these targets. Raises ConfigInvalid for one that
+    no method has."""
+    targets = parse_targets(target, fleet=True)
+    return is_federated(method) or not set(targets) & set(FLEET_ONLY)
+
+
 def _refuse(options: argparse.Namespace, names: Sequence[str], reason: str) -> None:
     """An option that would do nothing is a mistake. Raises Usage."""
     for name in names:
@@ -95,7 +108,7 @@ def _make(options: argparse.Namespace, prepared: Callable[[Advance], Prepared]) 
     _quiet_libraries()
     clock = StepClock()
     if options.explain:
-        _explain(prepared, clock, as_json=options.json)
+        _explain(prepared, clock, options)
     else:
         _export(prepared, options, clock)
 
@@ -144,10 +157,12 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     return settings
 
 
-def _explain(prepared: Callable[[Advance], Prepared], clock: StepClock, *, as_json: bool) -> None:
+def _explain(
+    prepared: Callable[[Advance], Prepared], clock: StepClock, options: argparse.Namespace
+) -> None:
     with clock.step("prepare") as advance:
-        explanation = explain(prepared(advance))
-    print(_json(explanation) if as_json else "\n".join(as_lines(explanation)))
+        explanation = explain(prepared(advance), options.targets)
+    print(_json(explanation) if options.json else "\n".join(as_lines(explanation)))
 
 
 def _export(
@@ -157,7 +172,9 @@ def _export(
     from export.report import write_report
     from export.steps import export_bundle
 
-    exported = export_bundle(prepared, options.out, clock, measured=options.measure)
+    exported = export_bundle(
+        prepared, options.out, clock, targets=options.targets, measured=options.measure
+    )
     report = write_report(exported)
     if options.json:
         print(_json({**exported.to_json(), "report": str(report)}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from export.sizes import size, tensor_bytes
@@ -15,8 +15,8 @@ __all__ = ["as_lines", "explain"]
 _MOST_SHOWN = 8
 
 
-def explain(prepared: Prepared) -> dict[str, Any]:
-    """Parameters, cuts, programs and expected sizes (in bytes).
+def explain(prepared: Prepared, targets: Sequence[str]) -> dict[str, Any]:
+    """Parameters, cuts, programs and expected sizes (in bytes) of a bundle for ``targets``.
 
     ``weights`` is an estimate: what norms and biases need beyond their bits is not counted. The
     arena of a program is known only after lowering.
@@ -26,6 +26,7 @@ def explain(prepared: Prepared) -> dict[str, Any]:
         "model": prepared.model,
         "method": {"name": prepared.method, "config": dict(prepared.settings)},
         "bits": prepared.bits,
+        "targets": list(targets),
         "parameters": dict(prepared.parameters),
         "facts": dict(parts.facts),
         "net": list(prepared.net),
@@ -51,6 +52,7 @@ def as_lines(explanation: Mapping[str, Any]) -> Iterator[str]:
     """An explanation as a page of plain text."""
     method, expected = explanation["method"], explanation["expected_bytes"]
     yield f"{explanation['model']} with {method['name']}, {explanation['bits']}-bit frozen weights"
+    yield f"programs for {', '.join(explanation['targets'])}"
     yield ""
     yield "settings"
     for name, value in method["config"].items():

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.export import ExportedProgram
 
+from export.lowered import Lowered, LoweredProgram, PortableOperator
 from export.lowering.chunks import Stage, stages
 from export.lowering.delegate import encode_chunk
 from export.lowering.edge import to_edge
@@ -36,42 +36,15 @@ from pockettune.files import storage_errors
 if TYPE_CHECKING:
     from export.capture import Captured
 
-__all__ = ["CHUNK_NODES", "Lowered", "LoweredProgram", "PortableOperator", "lower"]
+__all__ = ["CHUNK_NODES", "ENGINE", "Lowered", "LoweredProgram", "PortableOperator", "lower"]
+
+ENGINE = "executorch"
 
 # Large enough that few bytes cross borders, small enough for a small workspace: stepgraph figures
 # in docs/log.md.
 CHUNK_NODES = 250
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class PortableOperator:
-    """``count`` nodes of ``operator`` that run outside the delegate, for the same ``reason``."""
-
-    operator: str
-    count: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class LoweredProgram:
-    """``nodes`` of the graph, ``delegates`` it is cut into, what is left, bytes of the arena."""
-
-    nodes: int
-    delegates: int
-    portable: tuple[PortableOperator, ...]
-    arena_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lowered:
-    """The file at ``path`` with ``bytes``, of which ``frozen_weight_bytes`` are constants."""
-
-    path: Path
-    programs: Mapping[str, LoweredProgram]
-    bytes: int
-    frozen_weight_bytes: int
 
 
 def lower(
@@ -124,6 +97,8 @@ def _lower(captured: Sequence[Captured], path: Path, chunk_nodes: int, report: P
         programs={name: LoweredProgram(*reports[name], arenas[name]) for name in programs},
         bytes=path.stat().st_size,
         frozen_weight_bytes=store.bytes + _portable_constant_bytes(programs),
+        engine=ENGINE,
+        files=dict.fromkeys(programs, path),
     )
 
 

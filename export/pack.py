@@ -7,6 +7,7 @@ dictionary's order, and measured differences are rounded.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_UP, Context
@@ -25,14 +26,15 @@ from pockettune.program import Program
 
 if TYPE_CHECKING:
     from export.capture import Captured
-    from export.check import Parity
-    from export.lower import Lowered
+    from export.lowered import Lowered
+    from export.parity import Parity
 
 __all__ = ["Packed", "build_manifest", "initial_state", "pack", "rounded_up"]
 
-PROGRAM_FILE = "programs.pte"
 STATE_FILE = "state.safetensors"
-TOOLS = ("torch", "executorch")
+TOOLS = ("torch",)
+ENGINE_TOOLS: Mapping[str, Sequence[str]] = {"onnxruntime": ("onnx", "onnxruntime")}
+"""The packages that make and check an engine's programs, where it is not the one of its name."""
 PICTURE_TOOLS = ("diffusers", "transformers")
 
 
@@ -49,7 +51,7 @@ class Packed:
 def pack(
     prepared: Prepared,
     captured: Sequence[Captured],
-    lowered: Lowered,
+    lowered: Sequence[Lowered],
     parity: Mapping[str, Parity],
     folder: Path,
     *,
@@ -57,14 +59,17 @@ def pack(
 ) -> Packed:
     """Write the bundle to ``folder``, replacing a bundle there only once this one is complete.
 
-    ``measured`` holds what the native runner measured, by program. Raises ``DiskFull`` or
-    ``IoFailed``; nothing then bears the final name that did not before.
+    ``lowered`` is what each engine gets, ``measured`` what the native runner measured, by program.
+    Raises ``DiskFull`` or ``IoFailed``; nothing then bears the final name that did not before.
     """
     state = initial_state(prepared.parts.tensors)
     manifest = build_manifest(prepared, captured, lowered, parity, has_state=bool(state))
     for name, figures in (measured or {}).items():
         manifest["budget"]["programs"][name]["measured"] = dict(figures)
-    files: dict[str, Path | bytes] = {PROGRAM_FILE: lowered.path, **prepared.parts.files}
+    files: dict[str, Path | bytes] = {
+        path.name: path for item in lowered for path in item.files.values()
+    }
+    files |= prepared.parts.files
     if state:
         files[STATE_FILE] = tensor_file.encode(state)
     bundle_id = write_bundle(folder, manifest, files)
@@ -86,7 +91,7 @@ def initial_state(tensors: Mapping[str, StateTensor]) -> dict[str, NDArray[Any]]
 def build_manifest(
     prepared: Prepared,
     captured: Sequence[Captured],
-    lowered: Lowered,
+    lowered: Sequence[Lowered],
     parity: Mapping[str, Parity],
     *,
     has_state: bool,
@@ -94,7 +99,8 @@ def build_manifest(
     """The manifest without what the writer fills in: ``files``, ``bundle_id``, ``signature``."""
     parts = prepared.parts
     stored = initial_state(parts.tensors) if has_state else {}
-    tools = TOOLS + (PICTURE_TOOLS if parts.generation else ())
+    engines = [ENGINE_TOOLS.get(item.engine, (item.engine,)) for item in lowered]
+    tools = (*TOOLS, *itertools.chain(*engines), *(PICTURE_TOOLS if parts.generation else ()))
     return {
         "format": 1,
         "name": f"{prepared.model}, {prepared.method}, {prepared.bits} bits",
@@ -110,12 +116,14 @@ def build_manifest(
             for name, tensor in parts.tensors.items()
         },
         "caches": {name: _cache(cache) for name, cache in parts.caches.items()},
-        "programs": {program.name: _program(program) for program in parts.programs},
+        "programs": {program.name: _program(program, lowered) for program in parts.programs},
         **_members(parts),
         "budget": {
             "programs": {
                 item.program.name: {
-                    "arena_bytes": lowered.programs[item.program.name].arena_bytes,
+                    "arena_bytes": max(
+                        one.programs[item.program.name].arena_bytes for one in lowered
+                    ),
                     "weight_bytes": item.statistics.constant_bytes,
                 }
                 for item in captured
@@ -166,9 +174,12 @@ def _cache(cache: Cache) -> dict[str, Any]:
     return entry
 
 
-def _program(program: Program) -> dict[str, Any]:
+def _program(program: Program, lowered: Sequence[Lowered]) -> dict[str, Any]:
     return {
-        "engines": {"executorch": {"file": PROGRAM_FILE, "method": program.name}},
+        "engines": {
+            item.engine: {"file": item.files[program.name].name, "method": program.name}
+            for item in lowered
+        },
         "inputs": [spec.to_json() for spec in program.inputs],
         "outputs": [spec.to_json() for spec in program.outputs],
     }

@@ -24,6 +24,7 @@ __all__ = [
     "gradient_output",
     "relative_error",
     "trains",
+    "worst_of",
 ]
 
 STEPS = 5
@@ -63,6 +64,24 @@ class Parity:
     outputs: Mapping[str, float]
     loss_differences: tuple[float, ...] = ()
     gradients: Mapping[str, float] = field(default_factory=dict)
+
+
+def worst_of(parities: Sequence[Parity]) -> Parity:
+    """The same program in several engines: the largest of each difference."""
+
+    def largest(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        return {name: max(part[name] for part in parts) for name in parts[0]}
+
+    return Parity(
+        tolerance=parities[0].tolerance,
+        max_abs_difference=max(parity.max_abs_difference for parity in parities),
+        max_relative_error=max(parity.max_relative_error for parity in parities),
+        outputs=largest([parity.outputs for parity in parities]),
+        loss_differences=tuple(
+            max(step) for step in zip(*(p.loss_differences for p in parities), strict=True)
+        ),
+        gradients=largest([parity.gradients for parity in parities]),
+    )
 
 
 def relative_error(found: Tensor, expected: Tensor, floor: float = 0.0) -> float:

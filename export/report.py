@@ -17,7 +17,7 @@ from export.sizes import size, tensor_bytes
 from pockettune.files import write_atomically
 
 if TYPE_CHECKING:
-    from export.lower import LoweredProgram
+    from export.lowered import Lowered
     from export.steps import Exported
 
 __all__ = ["ReportData", "render", "report_path", "write_report"]
@@ -27,14 +27,19 @@ __all__ = ["ReportData", "render", "report_path", "write_report"]
 class ReportData:
     """What the page shows; everything in it is measured or stands in the manifest.
 
-    ``programs`` has the order in which the page shows them: a manifest's is alphabetical.
+    ``lowered`` is what each engine got.
     """
 
     manifest: Mapping[str, Any]
     net: Sequence[Mapping[str, Any]]
-    programs: Mapping[str, LoweredProgram]
+    lowered: Sequence[Lowered]
     bundle_bytes: int
     seconds: Mapping[str, float]
+
+    @property
+    def programs(self) -> Sequence[str]:
+        """Names in the order in which the page shows them: a manifest's is alphabetical."""
+        return list(self.lowered[0].programs)
 
 
 def report_path(bundle: Path) -> Path:
@@ -47,7 +52,7 @@ def write_report(exported: Exported) -> Path:
     data = ReportData(
         manifest=exported.packed.manifest,
         net=exported.prepared.net,
-        programs=exported.lowered.programs,
+        lowered=exported.lowered,
         bundle_bytes=exported.packed.bytes,
         seconds=exported.seconds,
     )
@@ -64,7 +69,7 @@ def render(data: ReportData) -> str:
         _net(data),
         _memory(data),
         _parity({name: manifest["parity"][name] for name in data.programs}),
-        _operators(data.programs),
+        *(_operators(item) for item in data.lowered),
         _time(data),
         _programs({name: manifest["programs"][name] for name in data.programs}),
         _files(manifest),
@@ -169,7 +174,15 @@ def _worst_gradients(gradients: Mapping[str, float], shown: int = 5) -> str:
     )
 
 
-def _operators(programs: Mapping[str, LoweredProgram]) -> str:
+def _operators(lowered: Lowered) -> str:
+    programs = lowered.programs
+    if lowered.engine != "executorch":
+        rows = ((text(name), f"{program.nodes:,}") for name, program in programs.items())
+        return section(
+            f"Operators for {text(lowered.engine)}",
+            "Each is one of the runtime's own.",
+            table(("program", "operators"), rows, right=(1,)),
+        )
     overview = (
         (
             text(name),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,49 +13,60 @@ from export.measure import measure
 from export.pack import Packed, pack
 from export.prepare import Prepared
 from export.progress import Advance, StepClock
+from export.targets import TARGETS, check_for, lower_for
 from pockettune.errors import IoFailed
 from pockettune.runner import find_runner
 
 if TYPE_CHECKING:
     from export.capture import Captured
-    from export.check import Parity
-    from export.lower import Lowered
+    from export.lowered import Lowered
+    from export.parity import Parity
 
 __all__ = ["Exported", "claim_folder", "export_bundle"]
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """Everything that an export found out. ``seconds`` are by step."""
+    """Everything that an export found out: ``lowered`` by target, ``seconds`` by step."""
 
     prepared: Prepared
-    lowered: Lowered
+    lowered: Sequence[Lowered]
     parity: Mapping[str, Parity]
     packed: Packed
     seconds: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """The result for tools: sizes in bytes, times in seconds."""
-        programs = self.lowered.programs
+        """The result for tools: sizes in bytes, times in seconds. What differs between targets is
+        told of the first; the others follow under ``others``."""
         manifest = self.packed.manifest
+        first, *others = self.lowered
         return {
             "bundle": str(self.packed.folder),
             "bundle_id": self.packed.bundle_id,
             "bundle_bytes": self.packed.bytes,
-            "frozen_weight_bytes": self.lowered.frozen_weight_bytes,
-            "program_file_bytes": self.lowered.bytes,
+            **_figures(first),
+            "others": [_figures(other) for other in others],
             "method": manifest["method"],
             "precision": manifest["precision"],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
-            "nodes": {name: program.nodes for name, program in programs.items()},
-            "delegates": {name: program.delegates for name, program in programs.items()},
-            "portable_operators": {
-                name: sum(operator.count for operator in program.portable)
-                for name, program in programs.items()
-            },
             "budget": manifest["budget"],
             "parity": manifest["parity"],
         }
+
+
+def _figures(lowered: Lowered) -> dict[str, Any]:
+    programs = lowered.programs
+    return {
+        "target": lowered.engine,
+        "frozen_weight_bytes": lowered.frozen_weight_bytes,
+        "program_file_bytes": lowered.bytes,
+        "nodes": {name: program.nodes for name, program in programs.items()},
+        "delegates": {name: program.delegates for name, program in programs.items()},
+        "portable_operators": {
+            name: sum(operator.count for operator in program.portable)
+            for name, program in programs.items()
+        },
+    }
 
 
 def claim_folder(out: Path) -> None:
@@ -80,11 +91,16 @@ def claim_folder(out: Path) -> None:
 
 
 def export_bundle(
-    prepare: Callable[[Advance], Prepared], out: Path, clock: StepClock, *, measured: bool = False
+    prepare: Callable[[Advance], Prepared],
+    out: Path,
+    clock: StepClock,
+    *,
+    targets: Sequence[str] = TARGETS[:1],
+    measured: bool = False,
 ) -> Exported:
-    """Prepare, capture, lower, check, pack into ``out``.
+    """Prepare, capture, lower, check, pack into ``out``, for each of ``targets``.
 
-    The program file is made in a folder beside ``out`` that goes away in the end, whatever
+    The program files are made in a folder beside ``out`` that goes away in the end, whatever
     happens: a bundle appears under its name only when it is complete and has passed the check.
     """
     claim_folder(out)
@@ -93,13 +109,11 @@ def export_bundle(
     with clock.step("prepare") as advance:
         prepared = prepare(advance)
 
-    # They import torch and executorch: "--help" shall not wait for them.
+    # They import torch: "--help" shall not wait for it.
     from export.capture import FrozenWeights, capture
-    from export.check import check
-    from export.lower import lower
+    from export.parity import worst_of
 
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
-        path = Path(folder) / "programs.pte"
         with clock.step("capture") as advance:
             store = FrozenWeights()
             captured: list[Captured] = []
@@ -108,13 +122,14 @@ def export_bundle(
                 advance(program.name, index, len(programs))
                 captured.append(capture(program, store))
         with clock.step("lower") as advance:
-            lowered = lower(captured, path, on_progress=advance)
+            lowered = [lower_for(target, captured, Path(folder), advance) for target in targets]
         with clock.step("check") as advance:
-            parity = check(path, captured, prepared.parts, on_progress=advance)
+            found = [check_for(item, captured, prepared.parts, advance) for item in lowered]
+            parity = {name: worst_of([each[name] for each in found]) for name in found[0]}
         with clock.step("pack"):
             packed = pack(prepared, captured, lowered, parity, out)
         if measured:
             with clock.step("measure") as advance:
-                figures = measure(packed.folder, list(lowered.programs), advance)
+                figures = measure(packed.folder, list(parity), advance)
                 packed = pack(prepared, captured, lowered, parity, out, measured=figures)
     return Exported(prepared, lowered, parity, packed, dict(clock.seconds))

@@ -1,7 +1,8 @@
 """``python docs/guides/insert.py``: put the guides' code, which is compiled, into the guides.
 
-A guide names a place of a source file, ``<!-- code: FILE NAME -->``; the fenced block after it
-becomes what stands between ``// guide: NAME`` and ``// end guide`` there. ``--check`` compares.
+Guides are the pages beside this file and the articles of the Swift reference. One names a place of
+a source file, ``<!-- code: FILE NAME -->``; the fenced block after it becomes what stands between
+``// guide: NAME`` and ``// end guide`` there. ``--check`` compares.
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"(<!-- code: (\S+) (\S+) -->\n)```\w*\n.*?```\n", re.DOTALL)
 _LANGUAGES = {".kt": "kotlin", ".swift": "swift"}
+
+
+def guides() -> list[Path]:
+    """Every page with code."""
+    articles = ROOT / "sdk/swift/Sources/PocketTune/PocketTune.docc"
+    return sorted([*(ROOT / "docs/guides").glob("*.md"), *articles.glob("*.md")])
 
 
 def region(file: str, name: str) -> str:
@@ -45,7 +52,7 @@ def main() -> None:
     )
     check = parser.parse_args().check
     stale = []
-    for path in sorted((ROOT / "docs/guides").glob("*.md")):
+    for path in guides():
         text = path.read_text()
         if filled(text) != text:
             stale.append(path.name)

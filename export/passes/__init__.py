@@ -23,6 +23,7 @@ from export.passes.folding import fold_constants, fold_fills, merge_constants
 from export.passes.norms import expand_norms
 from export.passes.pooling import expand_pooling
 from export.passes.products import expand_products, read_transposed
+from export.passes.ranks import sink_reshapes
 from export.passes.reductions import expand_reductions
 from export.passes.resampling import expand_upsampling
 from export.passes.trained import expand_trained_convolutions, move_permutes
@@ -55,6 +56,7 @@ PASSES: tuple[Callable[[Editor], int], ...] = (
     expand_elementwise,  # squares, broadcasts, scattered slices
     numbers_to_tensors,  # the delegate adds tensors, not numbers
     canonicalize_views,  # reshape, permute and slice only
+    sink_reshapes,  # most reshapes are undone behind an elementwise operator
     merge_views,  # each view is a copy: fewer of them
     fold_constants,  # views of constants that appeared meanwhile
     read_transposed,  # a product packs its matrix either way round

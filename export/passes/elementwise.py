@@ -113,7 +113,10 @@ _ZERO_FILLS = (aten.zeros.default, aten.zeros_like.default, aten.new_zeros.defau
 
 
 def numbers_to_tensors(editor: Editor) -> int:
-    """Numbers in float32 arithmetic become one-element constants; int64 arithmetic stays."""
+    """Numbers in float32 arithmetic become one-element constants; int64 arithmetic stays.
+
+    A product or quotient by 1, which resnets have for their output, is what it is of.
+    """
 
     def arithmetic(target: Any, *, swap: bool = False) -> Rule:
         def rule(editor: Editor, node: Node) -> Node | None:
@@ -124,6 +127,8 @@ def numbers_to_tensors(editor: Editor) -> int:
                 return None
             if node.kwargs:  # alpha, rounding mode
                 return None
+            if right == 1 and target in (aten.mul.Tensor, aten.div.Tensor):
+                return left
             operands = [n if isinstance(n, Node) else editor.scalar(n) for n in (left, right)]
             if any(n.meta["val"].dtype != torch.float32 for n in operands):
                 return None

@@ -15,10 +15,10 @@ from pockettune.errors import ModelUnsupported
 __all__ = ["Filter", "read_filter"]
 
 # Elements of the shifted inputs side by side: beyond 8 MB they would be a program's largest
-# workspace. All taps at once are worth it for fewer nodes only, so their inputs (2 MB) and the
-# filter as float32 (1 MB) are to take little room.
+# workspace. One product for all rows computes some lines in vain and is worth it for fewer nodes
+# only, so what it gives (2 MB) and the filter as float32 (1 MB) are to take little room.
 _LARGEST_ROW = 2**21
-_LARGEST_WHOLE = 2**19
+_LARGEST_STACKED = 2**19
 _LARGEST_FILTER = 2**18
 
 
@@ -26,7 +26,7 @@ _LARGEST_FILTER = 2**18
 class Filter:
     """A frozen filter ``[outputs, inputs, height, width]`` and how it moves.
 
-    ``taps`` has a part for each tap, for each row of them, or one for all.
+    ``taps`` has a part for each tap, for each row of them, or one with all rows, stacked.
     """
 
     taps: tuple[StoredWeight, ...]
@@ -39,8 +39,13 @@ class Filter:
 
     @property
     def is_joined(self) -> bool:
-        """Whether a part is a row of taps, or all of them."""
+        """Whether a part is a row of taps, or all rows."""
         return len(self.taps) < self.height * self.width
+
+    @property
+    def is_stacked(self) -> bool:
+        """Whether the one part has several rows of taps, each a block of ``outputs`` rows."""
+        return len(self.taps) == 1 < self.height
 
 
 def read_filter(
@@ -65,11 +70,8 @@ def read_filter(
         raise ModelUnsupported("convolution", found, "equal strides, dilation 1, one group")
     outputs, inputs, height, width = frozen.values.shape
     area = x.meta["val"][:, 0].numel()
-    joined = 1
     row = area * width * max(inputs, outputs)
-    if row <= _LARGEST_ROW:
-        joined = width
-    if row * height <= _LARGEST_WHOLE and frozen.values.numel() <= _LARGEST_FILTER:
-        joined = height * width
-    taps, edges = weights.taps(frozen, joined=joined), (paddings[0], paddings[1])
+    stacked = row * height <= _LARGEST_STACKED and frozen.values.numel() <= _LARGEST_FILTER
+    taps = weights.taps(frozen, joined=row <= _LARGEST_ROW, stacked=stacked and strides[0] == 1)
+    edges = (paddings[0], paddings[1])
     return Filter(taps, outputs, inputs, height, width, strides[0], edges)

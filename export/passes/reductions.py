@@ -1,8 +1,8 @@
 """Sums and means as products with ones, in stages.
 
-The delegate has no general sum. ``x @ ones`` is one, and adding at most 512 numbers at a time keeps
-float32 rounding small (pairwise summation: Higham, "The accuracy of floating point summation",
-SIAM J. Sci. Comput. 14, 1993).
+The delegate has no general sum. ``x @ ones`` is one, and adding at most 128 numbers at a time keeps
+float32 rounding small, which norms pass on to every number of a group alike (pairwise summation:
+Higham, "The accuracy of floating point summation", SIAM J. Sci. Comput. 14, 1993).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["column_sums", "expand_reductions", "sum_over"]
 
 aten = torch.ops.aten
 
-_STAGE = 512
+_STAGE = 128
 _FEW = 1024
 
 

@@ -94,12 +94,14 @@ class FrozenWeights:
         """The stored form of a weight ``[rows, columns]``."""
         return self.taps(TracedWeight(weight.values[:, :, None, None], weight.scale))[0]
 
-    def taps(self, weight: TracedWeight, *, joined: int = 1) -> tuple[StoredWeight, ...]:
+    def taps(
+        self, weight: TracedWeight, *, joined: bool = False, stacked: bool = False
+    ) -> tuple[StoredWeight, ...]:
         """The stored parts of a filter ``[outputs, inputs, h, w]``, row by row.
 
-        Each part is ``joined`` taps side by side ``[outputs, joined * inputs]``: one, a row of
-        them, or all; the first use of a filter decides for all uses. All parts share one scale for
-        each output.
+        A part is one tap ``[outputs, inputs]``, or ``joined`` a row of taps side by side
+        ``[outputs, w * inputs]``, or ``stacked`` all these rows ``[h * outputs, w * inputs]``; the
+        first use of a filter decides for all uses. All parts share one scale for each output.
         """
         values = weight.values
         key = (
@@ -111,19 +113,23 @@ class FrozenWeights:
         )
         if key not in self._stored:
             self._weights.append(weight)
-            self._stored[key] = self._store(values.detach(), weight.scale, joined)
+            self._stored[key] = self._store(values.detach(), weight.scale, joined, stacked)
         return self._stored[key]
 
-    def _store(self, values: Tensor, scale: Tensor | None, joined: int) -> tuple[StoredWeight, ...]:
+    def _store(
+        self, values: Tensor, scale: Tensor | None, joined: bool, stacked: bool
+    ) -> tuple[StoredWeight, ...]:
         self.bytes += 0 if scale is None else scale.nbytes
         name = f"weight_{self._names}"
         self._names += 1
         outputs, inputs, height, width = values.shape
-        last = values.permute(0, 2, 3, 1)
-        if joined > 1:
-            parts = list(last.reshape(outputs, -1, joined * inputs).unbind(1))
+        rows = values.permute(2, 0, 3, 1)
+        if stacked:
+            parts = [rows.reshape(height * outputs, width * inputs)]
+        elif joined:
+            parts = list(rows.reshape(height, outputs, width * inputs))
         else:
-            parts = [last[:, row, column] for row in range(height) for column in range(width)]
+            parts = [rows[row, :, column] for row in range(height) for column in range(width)]
         stored = []
         for index, part in enumerate(parts):
             tap = _own_storage(part)

@@ -13,7 +13,7 @@ struct GesturePage: View {
   @State private var progress = RunProgress()
   @State private var verdict = ""
   @State private var work: Task<Void, Never>?
-  private let motion = CMMotionManager()
+  @State private var motion = CMMotionManager()
 
   private static let name = "gestures"
   private static let perSecond = 100.0
@@ -27,12 +27,13 @@ struct GesturePage: View {
           }
           Button(recording ? "Stop" : "Record") { recording ? stop() : start() }
           Text("\(recorder?.labels.count ?? 0) examples")
+          Text(recorder?.missing ?? "")
         }
         Section("Learn") {
           ProgressView(value: progress.fraction)
           Text(progress.line)
           Button("Learn my gestures") { work = Task { await learn() } }
-            .disabled(work != nil || recording || (recorder?.labels.count ?? 0) < 10)
+            .disabled(work != nil || recording || recorder.map { $0.missing != nil } ?? true)
           Text(verdict)
         }
       }
@@ -80,6 +81,8 @@ struct GesturePage: View {
       let trainer = try Trainer(
         bundle: bundle, store: demo.store, engine: demo.engine, sensors: demo.sensors, start: Demo.watchedStart,
         proceed: Demo.watchedProceed)
+      // Every training begins anew, with all that was recorded.
+      try await trainer.discard(Self.name)
       let before = try await trainer.evaluate(held)
       for try await event in trainer.train(Self.name, training, validation: held) { progress.take(event) }
       guard case .finished(accepted: true) = progress.phase else { return }

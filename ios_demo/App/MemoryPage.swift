@@ -48,7 +48,7 @@ struct MemoryPage: View {
     var count = mach_msg_type_number_t(MemoryLayout<task_vm_info_data_t>.size / MemoryLayout<natural_t>.size)
     let result = withUnsafeMutablePointer(to: &info) { pointer in
       pointer.withMemoryRebound(to: integer_t.self, capacity: Int(count)) {
-        task_info(mach_task_self_, task_flavor_t(TASK_VM_INFO), $0, &count)
+        task_info(task_self_trap(), task_flavor_t(TASK_VM_INFO), $0, &count)
       }
     }
     return result == KERN_SUCCESS ? Int64(info.phys_footprint) : nil

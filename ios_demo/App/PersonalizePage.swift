@@ -10,6 +10,7 @@ struct PersonalizePage: View {
   @State private var prompt = "a sks dog"
   @State private var progress = RunProgress()
   @State private var work: Task<Void, Never>?
+  @State private var personalizer: Personalizer?
   @State private var pictures: [(name: String, image: CGImage)] = []
 
   private static let name = "subject"
@@ -27,7 +28,7 @@ struct PersonalizePage: View {
           if work == nil {
             Button("Learn") { work = Task { await learn() } }.disabled(picked.isEmpty)
           } else {
-            Button("Pause") { work?.cancel() }
+            Button("Pause") { Task { await pause() } }
           }
         }
         if !pictures.isEmpty {
@@ -48,18 +49,23 @@ struct PersonalizePage: View {
 
   private func learn() async {
     defer { work = nil }
+    pictures = []
     do {
-      let photos = try await loadPhotos()
       let bundle = try await Task.detached { try Demo.bundle("pictures") }.value
+      let photos = try await loadPhotos(for: bundle)
       let personalizer = try Personalizer(
         bundle: bundle, store: demo.store, engine: demo.engine, sensors: demo.sensors, start: Demo.watchedStart,
         proceed: Demo.watchedProceed)
-      var accepted = false
-      for try await event in personalizer.personalize(Self.name, photos, prompt: prompt) {
-        progress.take(event)
-        if case .finished(let result) = event { accepted = result.accepted }
+      self.personalizer = personalizer
+      defer { self.personalizer = nil }
+      do {
+        try await follow(personalizer, photos)
+      } catch let error as PocketTuneError where error.code == .stateMismatch {
+        // A run is saved that began with other photos or another prompt.
+        try await personalizer.discard(Self.name)
+        try await follow(personalizer, photos)
       }
-      guard accepted else { return }
+      guard case .finished(accepted: true) = progress.phase else { return }
       let after = try demo.store.adapter(Self.name)
       try await draw("before", personalizer, nil)
       try await draw("after", personalizer, after)
@@ -70,26 +76,32 @@ struct PersonalizePage: View {
     }
   }
 
+  private func follow(_ personalizer: Personalizer, _ photos: [RGBImage]) async throws {
+    for try await event in personalizer.personalize(Self.name, photos, prompt: prompt) { progress.take(event) }
+  }
+
   private func draw(_ name: String, _ personalizer: Personalizer, _ adapter: URL?) async throws {
     let picture = try await personalizer.generate(prompt, adapter: adapter, seed: 1)
     if let image = picture.cgImage { pictures.append((name, image)) }
   }
 
-  private func loadPhotos() async throws -> [RGBImage] {
-    var photos: [RGBImage] = []
-    for item in picked {
-      guard let data = try await item.loadTransferable(type: Data.self), let image = upright(data) else {
-        throw PocketTuneError(.photosUnreadable, "a photo cannot be read: choose another")
-      }
-      photos.append(try RGBImage(image))
-    }
-    return photos
+  /// Before the run there is nothing to save, and after it the drawing can be left.
+  private func pause() async {
+    if let personalizer { await personalizer.pause() }
+    work?.cancel()
   }
 
-  /// A photo drawn as its owner sees it: cameras store a turn instead of turning pixels.
-  private func upright(_ data: Data) -> CGImage? {
-    guard let image = UIImage(data: data) else { return nil }
-    return UIGraphicsImageRenderer(size: image.size).image { _ in image.draw(at: .zero) }.cgImage
+  private func loadPhotos(for bundle: ModelBundle) async throws -> [RGBImage] {
+    let side = max(bundle.pictureSize?.height ?? 0, bundle.pictureSize?.width ?? 0)
+    var photos: [RGBImage] = []
+    for item in picked {
+      guard let data = try await item.loadTransferable(type: Data.self) else {
+        throw PocketTuneError(.photosUnreadable, "a photo cannot be read: choose another")
+      }
+      // Decoding is no work for the main thread.
+      photos.append(try await Task.detached { try RGBImage(photo: data, side: side) }.value)
+    }
+    return photos
   }
 
   private func forget() async {

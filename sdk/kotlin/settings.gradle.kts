@@ -16,4 +16,4 @@ dependencyResolutionManagement {
 }
 
 rootProject.name = "pockettune"
-include(":core", ":engine-executorch", ":android")
+include(":core", ":engine-executorch", ":engine-onnxruntime", ":android")

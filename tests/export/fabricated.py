@@ -160,7 +160,12 @@ def lowered(path: Path, content: bytes = b"program" * 100) -> Any:
         for index, program in enumerate(method_export().programs, 1)
     }
     return SimpleNamespace(
-        path=path, programs=programs, bytes=len(content), frozen_weight_bytes=600
+        path=path,
+        programs=programs,
+        bytes=len(content),
+        frozen_weight_bytes=600,
+        engine="executorch",
+        files=dict.fromkeys(programs, path),
     )
 
 

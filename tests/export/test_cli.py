@@ -54,7 +54,7 @@ def test_help_names_every_step_and_default(capsys: pytest.CaptureFixture[str]) -
         ([], 2, "add --out DIR"),
         (["--out", "x", "--bits", "16"], 2, "invalid choice: 16 (choose from 8, 32)"),
         (["--out", "x", "--rank", "many"], 2, "invalid int value: 'many'"),
-        (["--out", "x", "--target", "abacus"], 2, "invalid choice: 'abacus'"),
+        (["--out", "x", "--target", "abacus"], 55, "'abacus'; valid: executorch"),
         (["--out", "x", "--frobnicate"], 2, "--frobnicate"),
         (["--out", "x", "--set", "rank"], 2, "--set 'rank' is not NAME=VALUE"),
         (["--out", "x", "--method", "magic"], 55, "'method' cannot be 'magic'; valid: "),
@@ -161,7 +161,7 @@ def test_explain_as_json_is_all_of_it(
 
 
 def test_explain_as_text_shows_what_is_left_out() -> None:
-    lines = list(as_lines(explain(fabricated.prepared())))
+    lines = list(as_lines(explain(fabricated.prepared(), ["executorch"])))
     assert "  [-]   mid.0" in "\n".join(lines)
     assert "legal_cuts       A, none" in "\n".join(lines)
     assert all(len(line) < 110 for line in lines)

@@ -15,8 +15,8 @@ from tests.export import fabricated
 
 
 def packed(folder: Path, content: bytes = b"program" * 100) -> Packed:
-    file = fabricated.lowered(folder.parent / "programs.bin", content)
-    return pack(fabricated.prepared(), fabricated.captured(), file, fabricated.parity(), folder)
+    file = fabricated.lowered(folder.parent / "programs.pte", content)
+    return pack(fabricated.prepared(), fabricated.captured(), [file], fabricated.parity(), folder)
 
 
 def test_a_packed_bundle_opens_and_says_what_it_is(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_measured_figures_stand_beside_their_budget(tmp_path: Path) -> None:
     result = pack(
         fabricated.prepared(),
         fabricated.captured(),
-        fabricated.lowered(tmp_path / "programs.bin"),
+        [fabricated.lowered(tmp_path / "programs.pte")],
         fabricated.parity(),
         tmp_path / "bundle",
         measured={"decode": {"median_seconds": 0.5}},
@@ -83,16 +83,16 @@ def test_a_full_disk_leaves_the_older_bundle(tmp_path: Path) -> None:
     """A limit on file sizes stands for the disk: the system refuses to write in the same way."""
     folder = tmp_path / "bundle"
     before = packed(folder).bundle_id
-    large = fabricated.lowered(tmp_path / "large.bin", b"x" * 100_000)
+    large = fabricated.lowered(tmp_path / "large.pte", b"x" * 100_000)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
         with pytest.raises(DiskFull):
-            pack(fabricated.prepared(), fabricated.captured(), large, fabricated.parity(), folder)
+            pack(fabricated.prepared(), fabricated.captured(), [large], fabricated.parity(), folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert open_bundle(folder).bundle_id == before
-    assert {path.name for path in tmp_path.iterdir()} == {"bundle", "programs.bin", "large.bin"}
+    assert {path.name for path in tmp_path.iterdir()} == {"bundle", "programs.pte", "large.pte"}
 
 
 def test_a_complete_bundle_replaces_an_older_one(tmp_path: Path) -> None:

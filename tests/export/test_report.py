@@ -54,10 +54,10 @@ def data(tmp_path: Path) -> ReportData:
     lowered = fabricated.lowered(tmp_path / "programs.bin")
     prepared = fabricated.prepared()
     packed = pack(
-        prepared, fabricated.captured(), lowered, fabricated.parity(), tmp_path / "bundle"
+        prepared, fabricated.captured(), [lowered], fabricated.parity(), tmp_path / "bundle"
     )
     seconds = {"prepare": 1.5, "capture": 2.0, "lower": 3.0, "check": 4.0, "pack": 0.5}
-    return ReportData(packed.manifest, prepared.net, lowered.programs, packed.bytes, seconds)
+    return ReportData(packed.manifest, prepared.net, [lowered], packed.bytes, seconds)
 
 
 def test_it_shows_every_program_step_and_portable_operator(data: ReportData) -> None:

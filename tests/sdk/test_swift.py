@@ -6,7 +6,10 @@ skipped without it.
 
 from __future__ import annotations
 
+import json
 import os
+import plistlib
+import re
 import shutil
 import subprocess
 import sys
@@ -59,6 +62,35 @@ def test_format_is_clean() -> None:
 def test_files_have_one_reason() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.swift")}
     assert not {path: lines for path, lines in lengths.items() if lines > 300}
+
+
+@needs_swift
+def test_the_apple_code_fits_what_apple_documents() -> None:
+    """Its types, against declarations transcribed from Apple's documentation: not a Mac's word."""
+    check = str(ROOT / "tests/sdk/apple/check.sh")
+    command = [check, str(BUILD / "swift-apple")]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-20_000:]
+    assert (BUILD / "swift-apple" / "PocketTuneCoreML.swiftmodule").exists()
+
+
+def test_apps_declare_what_apple_wants_a_reason_for() -> None:
+    """Apple's "required reason" calls in the sources are those of the privacy manifest."""
+    calls = {
+        "FileTimestamp": r"\b[fl]?stat\(|modificationDate|creationDate|st_mtime|getattrlist",
+        "DiskSpace": r"volumeAvailableCapacity|\bf?statv?fs\(|systemFreeSize",
+        "SystemBootTime": r"systemUptime|mach_absolute_time",
+        "UserDefaults": r"UserDefaults|AppStorage",
+        "ActiveKeyboards": r"activeInputModes",
+    }
+    text = "".join(path.read_text() for path in (PACKAGE / "Sources/PocketTune").rglob("*.swift"))
+    used = {name for name, pattern in calls.items() if re.search(pattern, text)}
+    manifest = plistlib.loads((PACKAGE / "Sources/PocketTune/PrivacyInfo.xcprivacy").read_bytes())
+    prefix = "NSPrivacyAccessedAPICategory"
+    declared = manifest["NSPrivacyAccessedAPITypes"]
+    assert {one["NSPrivacyAccessedAPIType"].removeprefix(prefix) for one in declared} == used
+    assert all(one["NSPrivacyAccessedAPITypeReasons"] for one in declared)
+    assert not manifest["NSPrivacyCollectedDataTypes"]
 
 
 @needs_swift
@@ -131,6 +163,29 @@ def test_what_apps_see_is_recorded(tmp_path: Path) -> None:
     (tmp_path / "api.txt").write_text(found)
     recorded = (PACKAGE / "api.txt").read_text()
     assert found == recorded, f"compare {tmp_path / 'api.txt'} with sdk/swift/api.txt"
+
+
+@needs_swift
+@pytest.mark.timeout(1200)
+def test_the_reference_is_whole() -> None:
+    """DocC makes its pages without a warning; every public declaration has a sentence."""
+    out = BUILD / "docs" / "swift"
+    command = [str(PACKAGE / "tools" / "docs.sh"), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    symbols = {}
+    for module in MODULES:
+        graph = json.loads((BUILD / "swift-symbols" / f"{module}.symbols.json").read_text())
+        symbols[module] = {".".join(one["pathComponents"]): one for one in graph["symbols"]}
+        unsaid = [name for name, one in symbols[module].items() if "docComment" not in one]
+        assert not unsaid, f"{module}: say what these are: {unsaid}"
+        assert (out / "documentation" / module.lower() / "index.html").exists()
+    # What an app meets first is reached from the first page by topics that people wrote.
+    page = json.loads((out / "data" / "documentation" / "pockettune.json").read_text())
+    curated = [link for section in page["topicSections"] for link in section["identifiers"]]
+    top = [name for name in symbols["PocketTune"] if "." not in name]
+    missing = [name for name in top if not any(link.endswith(f"/{name}") for link in curated)]
+    assert not missing, f"give these a topic in PocketTune.md: {missing}"
 
 
 @needs_swift

@@ -10,6 +10,8 @@ from export.passes.convolutions import expand_convolutions
 from pockettune.errors import ModelUnsupported
 from pockettune.nn.quantize import quantize_
 
+PRODUCTS = (torch.ops.aten.linear.default, torch.ops.aten.mm.default)
+
 
 def both_ways(layer, padding=(0, 0, 0, 0)):
     """A function giving the output and the gradient of the input."""
@@ -51,6 +53,17 @@ def test_equals_convolution(size, kernel, stride, padding, samples, bits, rewrit
     assert not any("convolution" in name for name in graph.counts())
     weights = layer.weight.numel()
     assert store.bytes == (weights + 4 * 5 if bits == 8 else 4 * weights)
+
+
+def test_no_product_sums_over_more_than_a_row_of_taps(rewritten, with_weights):
+    """The delegate adds one number after the other: sums over nine taps doubled what float32 loses
+    in the starter's gradients (docs/log.md)."""
+    layer = nn.Conv2d(8, 6, 3, padding=1).requires_grad_(requires_grad=False)
+    inputs = [torch.randn(1, 8, 4, 4), torch.randn(1, 6, 4, 4)]
+    step = with_weights(expand_convolutions, FrozenWeights())
+    graph = rewritten(both_ways(layer), inputs, step)
+    products = [node for node in graph.module.graph.nodes if node.target in PRODUCTS]
+    assert sorted(node.args[0].meta["val"].shape[1] for node in products) == [3 * 6, 3 * 8]
 
 
 def test_padding_on_one_side(rewritten, with_weights):

@@ -79,3 +79,13 @@ def test_numbers_become_tensors(rewritten):
         and any(isinstance(argument, int | float) for argument in node.args)
     ]
     assert with_numbers == [torch.int64]
+
+
+def test_times_one_is_nothing(rewritten):
+    def function(x):
+        return ((x / 1.0) * 1 + x * 2, (1 / x) * 2)
+
+    graph = rewritten(function, [torch.rand(3) + 1], numbers_to_tensors)
+    graph.check()
+    counts = graph.counts()
+    assert counts["mul.Tensor"] == 2

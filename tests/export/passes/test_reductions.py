@@ -26,7 +26,7 @@ def test_of_everything(rewritten):
     assert set(graph.counts()) <= DELEGATED
 
 
-@pytest.mark.parametrize("count", [513, 521, 4096, 7 * 521, 512 * 512 + 8, 524309])
+@pytest.mark.parametrize("count", [129, 521, 4096, 7 * 521, 512 * 512 + 8, 524309])
 def test_long_sums_keep_their_accuracy(count, rewritten):
     """521 and 524309 are prime: a pad of zeros makes them divisible."""
     x = torch.rand(count)
@@ -36,7 +36,7 @@ def test_long_sums_keep_their_accuracy(count, rewritten):
     exact = x.numpy().sum(dtype=np.float64)
     assert abs(float(result) - exact) / exact < 5e-7
     widest = max(constant.numel() for constant in graph.module.buffers())
-    assert widest <= 512
+    assert widest <= 128
 
 
 def test_integers_are_left_alone(rewritten):

@@ -86,7 +86,7 @@ def test_computed_matrices_are_left_alone(rewritten, with_weights):
 def test_rows_of_filters_are_stored_without_a_copy():
     layer = frozen(nn.Conv2d(3, 5, 3), 8)
     weight = layer.weight
-    rows = FrozenWeights().taps(TracedWeight(weight.grid, weight.scales), joined=3)
+    rows = FrozenWeights().taps(TracedWeight(weight.grid, weight.scales), joined=True)
     assert len(rows) == 3
     for index, row in enumerate(rows):
         expected = weight.grid[:, :, index]
@@ -96,11 +96,18 @@ def test_rows_of_filters_are_stored_without_a_copy():
         assert row.stored.untyped_storage().nbytes() == 45
 
 
-@pytest.mark.parametrize("joined", [1, 9])
-def test_a_filter_is_stored_tap_by_tap_or_whole(joined):
+def test_a_filter_is_stored_tap_by_tap():
     weight = frozen(nn.Conv2d(3, 5, 3), 8).weight
-    parts = FrozenWeights().taps(TracedWeight(weight.grid, weight.scales), joined=joined)
+    parts = FrozenWeights().taps(TracedWeight(weight.grid, weight.scales))
     taps = torch.cat([part.stored[0] for part in parts], 1)
     assert torch.equal(taps, weight.grid.permute(0, 2, 3, 1).reshape(5, 27))
     for part in parts:
-        assert part.stored.untyped_storage().nbytes() == 15 * joined
+        assert part.stored.untyped_storage().nbytes() == 15
+
+
+def test_stacked_rows_of_a_filter_are_stored_without_a_copy():
+    weight = frozen(nn.Conv2d(3, 5, 3), 8).weight
+    (part,) = FrozenWeights().taps(TracedWeight(weight.grid, weight.scales), stacked=True)
+    assert part.stored.data_ptr() == weight.grid.data_ptr()
+    for index, row in enumerate(part.stored[0].split(5)):
+        assert torch.equal(row, weight.grid[:, :, index].transpose(1, 2).reshape(5, 9))

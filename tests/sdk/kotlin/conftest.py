@@ -127,7 +127,8 @@ def desktop(class_path: str, natives: Path) -> Desktop:
 
 @pytest.fixture(scope="session")
 def prepared() -> Path:
-    """A har-conv bundle; one person's windows of the watch data, both series apart; all others'.
+    """A har-conv bundle for both engines; windows of the watch data: one person's, both series
+    apart, and all others'.
 
     Kept in build/, since the export takes longer than the tests.
     """
@@ -137,12 +138,14 @@ def prepared() -> Path:
     if importlib.util.find_spec("seglearn") is None:
         pytest.skip("NOT TESTED: the watch data come with seglearn, which is not installed")
     with _alone("kotlin-prepared"):
-        if not (PREPARED / "test.safetensors").exists():
+        wanted = ("test.safetensors", "bundle/train_step.onnx")
+        if not all((PREPARED / name).exists() for name in wanted):
             shutil.rmtree(PREPARED, ignore_errors=True)
             PREPARED.mkdir(parents=True)
             options = "--method fedavg --model har-conv --input-shape 6x100 --classes 7"
             command = [sys.executable, "-m", "export", *options.split(), "--momentum", "0.9"]
-            _must_succeed([*command, "--out", PREPARED / "bundle"])
+            both = ("--target", "executorch,onnxruntime")
+            _must_succeed([*command, *both, "--out", PREPARED / "bundle"])
             data = watch.load()
             sides = (data.train, data.test)
             person = [side.take(np.flatnonzero(side.users == PERSON)) for side in sides]

@@ -8,6 +8,9 @@ public struct GestureRecorder: Sendable {
   public let stride: Int
   private var samples: [[Float]] = []
   private var skip = 0
+  /// Which recording a window is of.
+  private var recordings: [Int] = []
+  private var recording = 0
   public private(set) var inputs: [Float] = []
   public private(set) var labels: [Int] = []
 
@@ -27,6 +30,7 @@ public struct GestureRecorder: Sendable {
     guard let window = take(sample) else { return false }
     inputs += window
     labels.append(label)
+    recordings.append(recording)
     return true
   }
 
@@ -44,22 +48,31 @@ public struct GestureRecorder: Sendable {
     return (0..<channels).flatMap { channel in samples.map { $0[channel] } }
   }
 
-  /// Forgets the samples of a window that is not full: call it when the gesture changes.
+  /// Ends a recording: the samples of a window that is not full are forgotten.
   public mutating func interrupt() {
+    recording += 1
     samples = []
     skip = 0
   }
 
-  /// Every fifth example of each label is kept back, to judge what was learned.
+  /// What is still to be recorded before learning makes sense; nil: nothing.
+  public var missing: String? {
+    let seen = Dictionary(grouping: zip(labels, recordings), by: \.0).mapValues { Set($0.map(\.1)).count }
+    guard seen.count >= 2 else { return "Record two gestures or more." }
+    guard let once = seen.filter({ $0.value < 2 }).keys.min() else { return nil }
+    return "Record gesture \(once + 1) once more: one recording to learn from, one to judge by."
+  }
+
+  /// Every second recording of a label is kept back, to judge what was learned. Windows of one recording overlap, so
+  /// a recording is on one side whole.
   public func split() -> (training: Examples, held: Examples) {
     let row = channels * length
     var parts = (training: (inputs: [Float](), labels: [Int]()), held: (inputs: [Float](), labels: [Int]()))
-    var seen: [Int: Int] = [:]
+    var seen: [Int: [Int]] = [:]
     for (index, label) in labels.enumerated() {
-      let number = seen[label, default: 0]
-      seen[label] = number + 1
+      if seen[label]?.last != recordings[index] { seen[label, default: []].append(recordings[index]) }
       let window = inputs[row * index..<row * (index + 1)]
-      if number % 5 == 4 {
+      if seen[label]!.count % 2 == 0 {
         parts.held.inputs += window
         parts.held.labels.append(label)
       } else {

@@ -67,7 +67,7 @@ public struct RunProgress: Sendable, Equatable {
         : "Waiting, and nothing is lost: " + reasons.joined(separator: "; ") + "."
     case .finished(accepted: true): return "Done."
     case .finished(accepted: false):
-      return "The result was no better than before, so it was thrown away. Try other photos or more steps."
+      return "The result was no better than before, so it was thrown away. Try again with more, or with others."
     case .failed(let reason): return "It failed: \(reason)"
     }
   }

@@ -72,12 +72,19 @@ import Testing
     #expect(GestureRecorder(inputShape: [1, 28, 28]) == nil)
   }
 
-  @Test func everyFifthOfALabelIsHeldBack() throws {
+  @Test func everySecondRecordingOfALabelIsHeldBackWhole() throws {
     var recorder = try #require(GestureRecorder(inputShape: [1, 1]))
-    for number in 0..<10 { recorder.record([Float(number)], label: number < 5 ? 0 : 1) }
+    #expect(recorder.missing == "Record two gestures or more.")
+    for (number, label) in [0, 1, 0, 1, 0].enumerated() {
+      for _ in 0..<3 { recorder.record([Float(number)], label: label) }
+      recorder.interrupt()
+      if number == 1 { #expect(recorder.missing?.hasPrefix("Record gesture 1 once more") == true) }
+      if number == 2 { #expect(recorder.missing?.hasPrefix("Record gesture 2 once more") == true) }
+    }
+    #expect(recorder.missing == nil)
     let (training, held) = recorder.split()
-    #expect(held.inputs == [4, 9] && held.labels == [0, 1])
-    #expect(training.count == 8)
+    #expect(held.inputs == [2, 2, 2, 3, 3, 3] && held.labels == [0, 0, 0, 1, 1, 1])
+    #expect(training.inputs == [0, 0, 0, 1, 1, 1, 4, 4, 4])
   }
 
   @Test func theMostLikely() {

@@ -9,12 +9,14 @@ public struct Examples: Sendable {
   /// `[n]`, each 0 to classes - 1.
   public let labels: [Int]
 
+  /// Checked when it is used: `tensorMismatch`, `dataInvalid`.
   public init(inputs: [Float], shape: [Int], labels: [Int]) {
     self.inputs = inputs
     self.shape = shape
     self.labels = labels
   }
 
+  /// How many.
   public var count: Int { labels.count }
 
   /// Throws `tensorMismatch` for another shape than the bundle's, `dataInvalid` for labels that are no classes and
@@ -110,7 +112,7 @@ extension Examples {
       throw PocketTuneError(
         .tensorMismatch, "'\(file.path)' has no float32 'inputs' [n, ...] and int64 'labels' [n]: write them")
     }
-    let (labelBytes, inputBytes) = (Buffer(labels.bytes), Buffer(inputs.bytes))
+    let (labelBytes, inputBytes) = (try Buffer(labels.bytes), try Buffer(inputs.bytes))
     try opened.read(labels, into: labelBytes.bytes)
     try opened.read(inputs, into: inputBytes.bytes)
     self.init(

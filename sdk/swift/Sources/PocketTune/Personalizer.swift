@@ -2,14 +2,18 @@ import Foundation
 
 /// How a personalization trains. Members that are nil are the bundle's.
 public struct PersonalizationSettings: Sendable, Equatable {
+  /// 1 to 10,000,000.
   public var steps: Int?
   /// Training samples; at most as many as steps.
   public var samples: Int?
+  /// What all randomness is drawn from: the same seed, the same bytes.
   public var seed: UInt64 = 0
+  /// 0 to 1e6.
   public var learningRate: Double?
   /// Steps between two saved states.
   public var checkpointEvery = 25
 
+  /// The bundle's own settings.
   public init() {}
 }
 
@@ -21,8 +25,11 @@ public struct PersonalizationSettings: Sendable, Equatable {
 public actor Personalizer {
   nonisolated let context: RunContext
 
+  /// What it teaches, and draws with.
   public nonisolated var bundle: ModelBundle { context.bundle }
 
+  /// A personalizer of one bundle. `start` must hold for a run to begin, `proceed` before each of its steps.
+  ///
   /// Throws `configInvalid` for a bundle of another task, `engineVersionMismatch`.
   public init(
     bundle: ModelBundle, store: Store, engine: any Engine, sensors: any Sensors, clock: any RunClock = SystemClock(),
@@ -60,7 +67,7 @@ public actor Personalizer {
     let context = context
     return context.stream { control, emit in
       let pixels = photos(context.bundle.manifest.image!)
-      try PersonalizationRun(context, name, pixels, prompt, settings).perform(control, emit)
+      return try PersonalizationRun(context, name, pixels, prompt, settings).perform(control, emit)
     }
   }
 
@@ -80,13 +87,14 @@ public actor Personalizer {
 
   /// Draws a picture. `adapter` nil: the bundle's initial values, which change nothing. `steps` and `guidance` nil: the
   /// bundle's. A run that works is waited for. Throws `promptTooLong`, `tensorMismatch` for an adapter of another
-  /// bundle, `configInvalid`.
+  /// bundle, `configInvalid`, and `CancellationError` before the next step when its task is canceled.
   public func generate(
     _ prompt: String, adapter: URL? = nil, seed: UInt64 = 0, steps: Int? = nil, guidance: Double? = nil
   ) async throws -> RGBImage {
     let context = context
-    return try await onThread {
-      try Drawing(context).picture(prompt, adapter: adapter?.path, seed: seed, steps: steps, guidance: guidance)
+    return try await withPrograms { check in
+      try Drawing(context).picture(
+        prompt, adapter: adapter?.path, seed: seed, steps: steps, guidance: guidance, check: check)
     }
   }
 }

@@ -1,6 +1,8 @@
 /// An image of 8 bits a color, row by row.
 public struct RGBImage: Sendable, Equatable {
+  /// In pixels.
   public let width: Int
+  /// In pixels.
   public let height: Int
   /// `[height, width, 3]`, sRGB.
   public let bytes: [UInt8]
@@ -19,10 +21,14 @@ public struct RGBImage: Sendable, Equatable {
 
 /// A photo as a model sees it: float32 `[3, height, width]` in [-1, 1].
 public struct Pixels: Sendable, Equatable {
+  /// In pixels.
   public let height: Int
+  /// In pixels.
   public let width: Int
+  /// `[3, height, width]`, row-major, in [-1, 1].
   public let values: [Float]
 
+  /// Checked when it is used: `tensorMismatch` for another size than the bundle's, or values outside of [-1, 1].
   public init(height: Int, width: Int, values: [Float]) {
     self.height = height
     self.width = width

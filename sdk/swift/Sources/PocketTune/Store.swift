@@ -8,6 +8,7 @@ import Foundation
 
 /// One folder of the app that holds everything that the SDK keeps (`docs/sdk.md`, 2).
 public final class Store: Sendable {
+  /// The folder.
   public let root: URL
   /// Most bytes of everything under `root`; nil: no limit.
   public let quotaBytes: Int64?
@@ -18,7 +19,28 @@ public final class Store: Sendable {
     self.root = root
     self.quotaBytes = quotaBytes
     try makeFolder(root.path)
+    #if os(iOS)
+      try protect()
+    #endif
   }
+
+  #if os(iOS)
+    /// What was learned from a person goes into no backup, and bundles can be fetched again. Files take the folder's
+    /// class: a locked phone reads them once it was unlocked after its start, even in an app that asks for more, since
+    /// training happens while nobody looks. *Never compiled here.*
+    private func protect() throws {
+      do {
+        var folder = root
+        var values = URLResourceValues()
+        values.isExcludedFromBackup = true
+        try folder.setResourceValues(values)
+        try FileManager.default.setAttributes(
+          [.protectionKey: FileProtectionType.completeUntilFirstUserAuthentication], ofItemAtPath: root.path)
+      } catch {
+        throw PocketTuneError(.ioFailed, "cannot protect the folder '\(root.path)': \(error.localizedDescription)")
+      }
+    }
+  #endif
 
   var bundles: String { root.appendingPathComponent("bundles").path }
   private var runsFolder: String { root.appendingPathComponent("runs").path }
@@ -46,8 +68,11 @@ public final class Store: Sendable {
 
   /// A kept adapter, or parameters.
   public struct Adapter: Sendable, Equatable {
+    /// As it was given to the run.
     public let name: String
+    /// Of its file.
     public let bytes: Int64
+    /// When it was last written.
     public let modified: Date
   }
 
@@ -58,9 +83,8 @@ public final class Store: Sendable {
       let path = "\(adaptersFolder)/\(file)"
       var status = stat()
       guard lstat(path, &status) == 0 else { throw fileError("read", path) }
-      let modified = try FileManager.default.attributesOfItem(atPath: path)[.modificationDate] as? Date
       return Adapter(
-        name: String(file.dropLast(ending.count)), bytes: Int64(status.st_size), modified: modified ?? .distantPast)
+        name: String(file.dropLast(ending.count)), bytes: Int64(status.st_size), modified: modificationTime(status))
     }
   }
 
@@ -105,7 +129,7 @@ public final class Store: Sendable {
   private func copy(_ from: String, to target: String) throws {
     let source = try PlainFile(from)
     let file = try AtomicFile(target)
-    let piece = Buffer(1 << 18)
+    let piece = try Buffer(1 << 18)
     var at = 0
     while at < source.size {
       let part = UnsafeMutableRawBufferPointer(rebasing: piece.bytes[..<min(piece.bytes.count, source.size - at)])
@@ -120,7 +144,9 @@ public final class Store: Sendable {
 extension Store {
   /// What was removed.
   public struct Deleted: Sendable, Equatable {
+    /// How many.
     public var files = 0
+    /// Their sizes, summed.
     public var bytes: Int64 = 0
   }
 
@@ -143,7 +169,7 @@ extension Store {
     var status = stat()
     guard lstat(path, &status) == 0 else { return found }
     guard status.st_mode & S_IFMT == S_IFDIR else { return Deleted(files: 1, bytes: Int64(status.st_size)) }
-    for name in namesIn(path) {
+    for name in (try? namesIn(path)) ?? [] {
       let part = count("\(path)/\(name)", without: excluded)
       found.files += part.files
       found.bytes += part.bytes
@@ -151,19 +177,19 @@ extension Store {
     return found
   }
 
+  /// Lets every run in this store end as `pause()` of its trainer or personalizer does, and returns when all have.
+  public func pauseRuns() async { await runs.pause() }
+
   /// Removes everything that was learnt from a person: all runs and all adapters. Runs of this process are paused
   /// first. Throws `ioFailed` when another process trains, or when anything is left, naming it.
   public func deletePersonalData() async throws -> Deleted {
-    for control in runs.all() {
-      control.pause()
-      await waitForEnd(control)
-    }
+    await pauseRuns()
     return try removePersonalData()
   }
 
   private func removePersonalData() throws -> Deleted {
     // All locks are held before the first file goes.
-    let folders = namesIn(runsFolder).map { "\(runsFolder)/\($0)/work" }
+    let folders = try namesIn(runsFolder).map { "\(runsFolder)/\($0)/work" }
     let locks = try folders.filter { access($0, F_OK) == 0 }.map { try FolderLock($0) }
     defer { withExtendedLifetime(locks) {} }
     var deleted = Deleted()
@@ -197,14 +223,4 @@ extension Store {
 
   func began(_ control: RunControl) { runs.add(control) }
   func ended(_ control: RunControl) { runs.remove(control) }
-}
-
-/// The runs of this process in one store.
-private final class ActiveRuns: @unchecked Sendable {
-  private let lock = NSLock()
-  private var controls: [RunControl] = []
-
-  func add(_ control: RunControl) { lock.withLock { controls.append(control) } }
-  func remove(_ control: RunControl) { lock.withLock { controls.removeAll { $0 === control } } }
-  func all() -> [RunControl] { lock.withLock { controls } }
 }

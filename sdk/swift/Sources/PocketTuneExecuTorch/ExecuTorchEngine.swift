@@ -53,22 +53,36 @@ private final class ExecuTorchSession: Session {
       }
       let values = try module.execute(
         method, zip(inputs, program.inputs).map { tensor(UnsafeMutableRawBufferPointer(mutating: $0), $1) })
-      for (value, output) in zip(values, outputs) {
+      guard values.count == outputs.count else { throw unexpected("it gave \(values.count) results") }
+      for (index, output) in outputs.enumerated() {
+        var fits = false
         // A runtime may hand out memory of its own all the same.
-        value.anyTensor?.bytes { pointer, _, _ in
-          if pointer != UnsafeRawPointer(output.baseAddress!) {
+        values[index].anyTensor?.bytes { pointer, count, type in
+          fits = type == dataType(program.outputs[index].type) && count == program.outputs[index].elements
+          if fits && pointer != UnsafeRawPointer(output.baseAddress!) {
             output.baseAddress!.copyMemory(from: pointer, byteCount: output.count)
           }
         }
+        guard fits else { throw unexpected("its '\(program.outputs[index].name)' is not what the manifest says") }
       }
+    } catch let error as PocketTuneError {
+      throw error
     } catch {
       throw engineError("program '\(program.name)' failed", error)
     }
   }
 
+  private func unexpected(_ what: String) -> PocketTuneError {
+    PocketTuneError(.tensorMismatch, "program '\(program.name)' was run and \(what): export it again")
+  }
+
   private func tensor(_ bytes: UnsafeMutableRawBufferPointer, _ argument: Argument) -> AnyTensor {
     AnyTensor(bytesNoCopy: bytes.baseAddress!, shape: argument.shape, dataType: dataType(argument.type))
   }
+}
+
+extension Argument {
+  fileprivate var elements: Int { shape.reduce(1, *) }
 }
 
 private func dataType(_ type: ElementType) -> DataType {

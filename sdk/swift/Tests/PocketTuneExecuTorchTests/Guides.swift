@@ -65,13 +65,28 @@ func becomesTooWarm() -> [String] {
 }
 // end guide
 
+// guide: download
+/// The bundle from your server, signed by you; nil: there was no Wi-Fi, what came so far is kept.
+func fetch(
+  _ address: URL, into store: Store, key: any SignatureVerifier, sensors: any Sensors
+) async throws -> ModelBundle? {
+  let downloader = BundleDownloader(store: store, base: address, key: key, sensors: sensors)
+  guard case .finished(let bundle) = try await downloader.download() else { return nil }
+  return bundle
+}
+// end guide
+
 // guide: learn
-/// Learns the user's gestures; a run that is worse on the examples held back is thrown away.
-func learnGestures(_ trainer: Trainer, _ recorded: Examples, heldBack: Examples) async throws -> Bool {
+/// Learns the user's gestures; a run that is worse on the examples held back is thrown away. nil: it goes on later,
+/// with the same examples.
+func learnGestures(_ trainer: Trainer, _ recorded: Examples, heldBack: Examples) async throws -> Bool? {
   for try await event in trainer.train("gestures", recorded, validation: heldBack) {
-    if case .finished(let result) = event { return result.accepted }
+    guard case .finished(let result) = event else { continue }
+    // What was learned is kept; the next run begins anew, with what was recorded since.
+    try await trainer.discard("gestures")
+    return result.accepted
   }
-  return false
+  return nil
 }
 // end guide
 

@@ -39,7 +39,7 @@ import Testing
   }
 
   private func results(_ steps: Int) throws -> [Data] {
-    let left = namesIn(client.state(0).deletingLastPathComponent().path)
+    let left = try namesIn(client.state(0).deletingLastPathComponent().path)
     #expect(left == ["lock", client.state(steps).lastPathComponent])
     return [try Data(contentsOf: client.state(steps)), try Data(contentsOf: client.store.adapter("watch"))]
   }

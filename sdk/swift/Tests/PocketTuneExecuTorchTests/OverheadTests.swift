@@ -40,7 +40,7 @@ private final class TimedEngine: Engine, @unchecked Sendable {
     let caches = MemoryCache()
     for name in plan.caches {
       let cache = bundle.manifest.caches[name]!
-      for item in 0..<plan.items[cache.scope]! { try caches.write(name, item, Buffer(cache.storedBytes).readable) }
+      for item in 0..<plan.items[cache.scope]! { try caches.write(name, item, try Buffer(cache.storedBytes).readable) }
     }
     let executor = try Executor(
       timed, bundle, try bundle.program(bundle.manifest.training.program), seed: 0, hyper: plan.hyper,

@@ -20,7 +20,7 @@ import Testing
     personalizer = try Personalizer(bundle: bundle, store: store, engine: engine, sensors: Steady())
     let file = try TensorFile(folder.appendingPathComponent("inputs.safetensors").path)
     let entry = try #require(file.header.find("pixels"))
-    let values = Buffer(entry.bytes)
+    let values = try Buffer(entry.bytes)
     try file.read(entry, into: values.bytes)
     let size = entry.shape[1...].reduce(1, *)
     photos = (0..<entry.shape[0]).map { index in

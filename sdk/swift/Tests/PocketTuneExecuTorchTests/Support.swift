@@ -22,6 +22,28 @@ struct Steady: Sensors {
   func read() -> DeviceState { state }
 }
 
+/// Says the same all the time, and takes half a second for one of its readings: the first is before the run, each other
+/// before a step.
+final class Lingering: Sensors, @unchecked Sendable {
+  private let slow: Int
+  private var reads = 0  // by one run's thread at a time
+  private let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
+
+  init(at slow: Int) { self.slow = slow }
+
+  /// Returns while it takes its time.
+  func lingers() async { for await _ in stream { return } }
+
+  func read() -> DeviceState {
+    reads += 1
+    if reads == slow {
+      continuation.yield()
+      Thread.sleep(forTimeInterval: 0.5)
+    }
+    return good
+  }
+}
+
 /// A folder of a test's own, removed with it.
 final class TemporaryFolder {
   let url = FileManager.default.temporaryDirectory.appendingPathComponent("pockettune-\(UUID().uuidString)")

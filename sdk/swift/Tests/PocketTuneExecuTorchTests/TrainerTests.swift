@@ -90,6 +90,45 @@ import Testing
     #expect(try Data(contentsOf: client.state(100)) == Data(contentsOf: client.nativeState("whole", 100)))
   }
 
+  @Test func aCanceledTaskEndsWhenItsStateIsWritten() async throws {
+    let client = try Client()
+    let sensors = Lingering(at: 5)
+    let trainer = try client.trainer(sensors)
+    let (train, settings) = (client.train, client.settings)
+    let task = Task { try await collect(trainer.train("watch", train, settings: settings)) }
+    await sensors.lingers()
+    task.cancel()
+    #expect(try await task.value.steps == [1, 2, 3])
+    #expect(FileManager.default.fileExists(atPath: client.state(4).path))
+    // Its lock is free.
+    try await trainer.discard("watch")
+  }
+
+  @Test func pauseEndsTheRunAtWorkAndTheOneThatWaits() async throws {
+    let client = try Client()
+    let sensors = Lingering(at: 5)
+    let trainer = try client.trainer(sensors)
+    let (train, settings) = (client.train, client.settings)
+    let first = Task { try await collect(trainer.train("watch", train, settings: settings)) }
+    await sensors.lingers()
+    let second = Task { try await collect(trainer.train("other", train, settings: settings)) }
+    try await Task.sleep(for: .milliseconds(100))
+    await trainer.pause()
+    #expect(try await first.value.last == .stopped(step: 4, failing: []))
+    #expect(try await second.value.last == .stopped(step: 0, failing: []))
+  }
+
+  @Test func whatIsCanceledIsNotComputedToItsEnd() async throws {
+    let client = try Client()
+    let trainer = try client.trainer()
+    let held = client.held
+    let task = Task {
+      withUnsafeCurrentTask { $0?.cancel() }
+      return try await trainer.evaluate(held)
+    }
+    await #expect(throws: CancellationError.self) { _ = try await task.value }
+  }
+
   @Test func nothingHappensBeforeAStreamIsCollected() async throws {
     let client = try Client()
     _ = try client.trainer().train("watch", client.train)
@@ -182,7 +221,7 @@ import Testing
     }
     guard case .stopped(_, []) = last else { return #expect(Bool(false), "\(String(describing: last))") }
     #expect(try #require(deleted).files == 2)  // a state and the lock
-    #expect(namesIn(client.temporary.url.path).isEmpty)
+    #expect(try namesIn(client.temporary.url.path).isEmpty)
   }
 
   @Test func predictsWithTheBitsThatAreThere() async throws {

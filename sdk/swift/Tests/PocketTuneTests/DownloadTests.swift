@@ -9,6 +9,21 @@ private struct Network: Sensors {
   func read() -> DeviceState { DeviceState(unmetered: unmetered) }
 }
 
+/// A network that is unmetered for so many looks at it.
+private final class LeavesHome: Sensors, @unchecked Sendable {
+  private let lock = NSLock()
+  private var looks: Int
+
+  init(after looks: Int) { self.looks = looks }
+
+  func read() -> DeviceState {
+    lock.withLock {
+      looks -= 1
+      return DeviceState(unmetered: looks >= 0)
+    }
+  }
+}
+
 /// A bundle of the vectors, by its hashes.
 private struct Source: Sendable {
   let manifest: Data
@@ -59,7 +74,7 @@ private struct Source: Sendable {
     guard case .finished(let bundle) = try await downloader.download() else { return #expect(Bool(false)) }
     #expect(bundle.folder.path == store.bundles + "/" + bundle.bundleID)
     #expect(server.requests.count == 1 + source.files.count)
-    #expect(namesIn(store.bundles) == [bundle.bundleID])
+    #expect(try namesIn(store.bundles) == [bundle.bundleID])
     // Again: the manifest alone.
     _ = try await downloader.download()
     #expect(server.requests.count == 2 + source.files.count)
@@ -104,7 +119,7 @@ private struct Source: Sendable {
     _ = try await BundleDownloader(store: store, base: second.base, sensors: Network()).download()
     let fetched = Set(second.requests.map { String($0.path.dropFirst("/app/bundle/files/".count)) })
     #expect(fetched.isDisjoint(with: source.files.keys))
-    #expect(namesIn(store.bundles).count == 2)
+    #expect(try namesIn(store.bundles).count == 2)
   }
 
   @Test func refusesOtherBytesSizesStatusesAndSilence() async throws {
@@ -128,7 +143,7 @@ private struct Source: Sendable {
       let store = try Store(root: folder.url)
       let downloader = BundleDownloader(store: store, base: server.base, sensors: Network())
       #expect(await failure(downloader) == .downloadFailed)
-      #expect(namesIn(store.bundles).allSatisfy { $0.hasPrefix(".") })
+      #expect(try namesIn(store.bundles).allSatisfy { $0.hasPrefix(".") })
     }
     let nobody = BundleDownloader(store: store, base: URL(string: "http://127.0.0.1:9/x")!, sensors: Network())
     #expect(await failure(nobody) == .downloadFailed)
@@ -152,7 +167,31 @@ private struct Source: Sendable {
     #expect(await failure(strict) == .bundleSignatureInvalid)
     let small = try Store(root: temporary.url, quotaBytes: 1000)
     #expect(await failure(BundleDownloader(store: small, base: server.base, sensors: Network())) == .quotaExceeded)
-    #expect(namesIn(store.bundles).isEmpty)
+    #expect(try namesIn(store.bundles).isEmpty)
+  }
+
+  @Test func stopsWhereTheNetworkBecomesMeteredAndGoesOnThere() async throws {
+    let largest = source.files.max { $0.value.count < $1.value.count }!
+    let server = try LoopbackServer { [source] request in
+      var answer = source.answer(request)
+      if request.path.hasSuffix(largest.key) { answer.pause = 0.1 }
+      return answer
+    }
+    defer { server.stop() }
+    var stops = 0
+    // At every look in turn: before the manifest, before a file, within one.
+    for looks in 0... {
+      guard looks < 100 else { return #expect(Bool(false), "it never ends") }
+      let downloader = BundleDownloader(store: store, base: server.base, sensors: LeavesHome(after: looks))
+      let outcome = try await downloader.download()
+      guard case .stopped(let failing) = outcome else { break }
+      #expect(failing == [FailingCondition(.unmetered, .unmet)])
+      stops += 1
+    }
+    #expect(stops >= source.files.count)
+    // The largest came in two pieces, and what came of it was not fetched again.
+    let fetched = server.requests.filter { $0.path.hasSuffix(largest.key) }
+    #expect(fetched.contains { $0.from != nil })
   }
 
   @Test func aCanceledDownloadStopsAtOnce() async throws {

@@ -15,22 +15,22 @@ import Testing
     }
   }
 
-  @Test func integers() {
+  @Test func integers() throws {
     for entry in cases["integers"].list {
       let wanted = entry["values"].list.map { $0.integer! }
-      let found = Buffer(8 * wanted.count)
+      let found = try Buffer(8 * wanted.count)
       Philox.fill(found.integers, key(entry), low: entry["low"].integer!, high: entry["high"].integer!)
       #expect(Array(found.integers) == wanted)
     }
   }
 
-  @Test func uniformsBitForBit() { check("uniforms") { Philox.fillUniform($0.floats, $1) } }
-  @Test func normalsBitForBit() { check("normals") { Philox.fillNormal($0.floats, $1) } }
+  @Test func uniformsBitForBit() throws { try check("uniforms") { Philox.fillUniform($0.floats, $1) } }
+  @Test func normalsBitForBit() throws { try check("normals") { Philox.fillNormal($0.floats, $1) } }
 
-  private func check(_ name: Name, _ fill: (Buffer, RandomKey) -> Void) {
+  private func check(_ name: Name, _ fill: (Buffer, RandomKey) -> Void) throws {
     for entry in cases[name].list {
       let wanted = entry["bits"].list.map { UInt32($0.unsigned) }
-      let found = Buffer(4 * wanted.count)
+      let found = try Buffer(4 * wanted.count)
       fill(found, key(entry))
       #expect(found.floats.map(\.bitPattern) == wanted)
     }

@@ -70,7 +70,7 @@ import Testing
     let size = Int64(try Data(contentsOf: initial).count)
     let deleted = try await store.deletePersonalData()
     #expect(deleted == Store.Deleted(files: 3, bytes: size + 100))  // with the lock
-    #expect(namesIn(store.root.path) == ["bundles"])
+    #expect(try namesIn(store.root.path) == ["bundles"])
     #expect(try await store.deletePersonalData() == Store.Deleted())
   }
 
@@ -83,6 +83,14 @@ import Testing
     #expect(code { try store.discardRun("run") } == .ioFailed)
     withExtendedLifetime(lock) {}
     #expect(FileManager.default.fileExists(atPath: work))
+  }
+
+  @Test func aFolderThatCannotBeReadIsNotTakenForEmpty() throws {
+    let store = try store()
+    #expect(try store.adapters().isEmpty)
+    // Where the folder of adapters should be there is a file: root reads folders whatever their rights.
+    try writeFile(store.root.path + "/adapters", Data())
+    #expect(code { _ = try store.adapters() } == .ioFailed)
   }
 
   @Test func areaAveragingKeepsMeansAndCropsTheMiddle() throws {

@@ -53,7 +53,9 @@ enum Binding: Equatable, Sendable {
 
 /// One input or output of a program.
 public struct Argument: Sendable {
+  /// As the program calls it.
   public let name: String
+  /// Of its elements.
   public let type: ElementType
   /// Row-major; empty for a single number.
   public let shape: [Int]
@@ -72,6 +74,7 @@ public struct Argument: Sendable {
 
 /// A program of a bundle: what it takes and gives, in order, and where each engine finds it.
 public struct Program: Sendable {
+  /// Where an engine finds the program.
   public struct Entry: Sendable {
     /// Name of the file in the bundle.
     public let file: String
@@ -79,8 +82,11 @@ public struct Program: Sendable {
     public let method: String
   }
 
+  /// As the manifest calls it.
   public let name: String
+  /// In the order in which an engine takes them.
   public let inputs: [Argument]
+  /// In the order in which an engine gives them.
   public let outputs: [Argument]
   let engines: [Name: Entry]
 

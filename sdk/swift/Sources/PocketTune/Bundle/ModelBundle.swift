@@ -5,6 +5,7 @@ import Foundation
 ///     let bundle = try ModelBundle.open(folder)
 ///     bundle.task  // "classification" or "text_to_image"
 public final class ModelBundle: Sendable {
+  /// Where it lies.
   public let folder: URL
   let manifest: Manifest
   /// Of the files as they were when they were hashed.
@@ -98,6 +99,17 @@ public final class ModelBundle: Sendable {
   /// Throws `bundleCorrupt` when a file is no longer the one that was hashed.
   public func checkUnchanged(_ file: String) throws {
     try checkStamp(Name(file), try PlainFile(path(file)).stamp)
+  }
+
+  /// The same for a folder: throws `bundleCorrupt` when a file in it was changed, or was never part of the bundle.
+  public func checkUnchanged(folder name: String) throws {
+    let found = FileManager.default.enumerator(atPath: path(name))?.compactMap { $0 as? String } ?? []
+    for file in found.map({ "\(name)/\($0)" }) {
+      var status = stat()
+      if lstat(path(file), &status) == 0 && status.st_mode & S_IFMT == S_IFDIR { continue }
+      try checkUnchanged(file)
+    }
+    for file in verified.keys where file.text.hasPrefix(name + "/") { try checkUnchanged(file.text) }
   }
 
   func tensors(_ file: Name) throws -> TensorFile {

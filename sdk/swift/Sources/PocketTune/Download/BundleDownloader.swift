@@ -18,6 +18,7 @@ import Foundation
 public struct BundleDownloader: Sendable {
   /// How a download ended.
   public enum Outcome: Sendable {
+    /// The bundle is in the store, verified.
     case finished(ModelBundle)
     /// What was fetched stays, and the next download goes on with it.
     case stopped([FailingCondition])
@@ -25,9 +26,11 @@ public struct BundleDownloader: Sendable {
 
   /// What a download tells while it works.
   public struct Progress: Sendable, Equatable {
+    /// The one that is now there, by its name in the bundle.
     public let file: String
-    /// Of all files: there, and all together.
+    /// Of the files that are there.
     public let bytes: Int64
+    /// Of all files, the manifest too.
     public let totalBytes: Int64
   }
 
@@ -39,8 +42,8 @@ public struct BundleDownloader: Sendable {
   private let configuration: @Sendable () -> URLSessionConfiguration
 
   /// `base` answers to `manifest.json` and `files/<sha256>`. With a key, the bundle must be signed by it. With
-  /// `unmeteredOnly`, nothing is fetched unless the network costs nothing by the byte. `configuration` makes the
-  /// session's: a background one, or one with the app's own headers.
+  /// `unmeteredOnly`, nothing is fetched while the network costs by the byte, or nobody knows. `configuration` makes the
+  /// session's, with the app's own headers for example; not a background one, which takes no data tasks.
   public init(
     store: Store, base: URL, key: (any SignatureVerifier)? = nil, sensors: any Sensors, unmeteredOnly: Bool = true,
     configuration: @escaping @Sendable () -> URLSessionConfiguration = { .ephemeral }
@@ -61,7 +64,7 @@ public struct BundleDownloader: Sendable {
     let text = try await fetchManifest()
     let manifest = try Manifest(bytes: text, key: key)
     let folder = URL(fileURLWithPath: "\(store.bundles)/\(manifest.bundleID)")
-    if let bundle = try kept(folder) { return .finished(bundle) }
+    if let bundle = try await onThread({ try kept(folder) }) { return .finished(bundle) }
 
     let partial = "\(store.bundles)/.\(manifest.bundleID)\(temporaryEnding)"
     let files = manifest.files.sorted { $0.key < $1.key }
@@ -76,8 +79,12 @@ public struct BundleDownloader: Sendable {
     defer { withExtendedLifetime(lock) {} }
     var done: Int64 = 0
     for (name, entry) in files {
-      if let failing = failingCondition() { return .stopped([failing]) }
-      try await provide(entry, "\(partial)/\(name)")
+      do {
+        try checkNetwork()
+        try await provide(entry, "\(partial)/\(name)")
+      } catch let halt as Halt {
+        return .stopped(halt.failing ?? [])
+      }
       done += Int64(entry.bytes)
       onProgress(Progress(file: name.text, bytes: done, totalBytes: total))
     }
@@ -86,7 +93,7 @@ public struct BundleDownloader: Sendable {
     try syncFolder(partial)
     guard rename(partial, folder.path) == 0 else { throw fileError("write", folder.path) }
     try syncFolder(store.bundles)
-    return .finished(try ModelBundle.open(folder, key: key))
+    return .finished(try await onThread { try ModelBundle.open(folder, key: key) })
   }
 
   private func failingCondition() -> FailingCondition? {
@@ -95,13 +102,22 @@ public struct BundleDownloader: Sendable {
     return unmetered == true ? nil : FailingCondition(.unmetered, unmetered == nil ? .unknown : .unmet)
   }
 
+  /// Throws `Halt` when the network has become one that costs by the byte.
+  private func checkNetwork() throws {
+    if let failing = failingCondition() { throw Halt(failing: [failing]) }
+  }
+
   /// The bundle of a folder that is there; one that was damaged since is removed.
   private func kept(_ folder: URL) throws -> ModelBundle? {
     guard access(folder.path, F_OK) == 0 else { return nil }
     do {
       return try ModelBundle.open(folder, key: key)
     } catch let error as PocketTuneError where error.code != .ioFailed {
-      try FileManager.default.removeItem(at: folder)
+      do {
+        try FileManager.default.removeItem(at: folder)
+      } catch {
+        throw PocketTuneError(.ioFailed, "'\(folder.path)' is damaged and could not be removed: try again")
+      }
       return nil
     }
   }
@@ -119,15 +135,15 @@ public struct BundleDownloader: Sendable {
 
   /// Makes a file be there, with the right bytes: kept, linked, or fetched.
   private func provide(_ entry: FileEntry, _ path: String) async throws {
-    if isWhole(path, entry) { return }
+    if await isWhole(path, entry) { return }
     try removeFile(path)
     try makeFolder(folderOf(path))
-    for other in copies(of: entry) where isWhole(other, entry) {
+    for other in try await onThread({ try copies(of: entry) }) where await isWhole(other, entry) {
       if link(other, path) == 0 { return try syncFolder(folderOf(path)) }
     }
     let part = path + temporaryEnding
     try await fetch(entry, part)
-    guard isWhole(part, entry) else {
+    guard await isWhole(part, entry) else {
       try removeFile(part)
       throw downloadFailed("the file \(entry.sha256.prefix(12))... came with other bytes")
     }
@@ -150,6 +166,7 @@ public struct BundleDownloader: Sendable {
       }
     } take: { data in
       try file.append(data)
+      try checkNetwork()
     }
     try file.sync()
     guard file.size == entry.bytes else {
@@ -157,15 +174,15 @@ public struct BundleDownloader: Sendable {
     }
   }
 
-  private func isWhole(_ path: String, _ entry: FileEntry) -> Bool {
+  private func isWhole(_ path: String, _ entry: FileEntry) async -> Bool {
     var status = stat()
     guard lstat(path, &status) == 0, isRegular(status), Int(status.st_size) == entry.bytes else { return false }
-    return (try? PlainFile(path).digest()) == entry.sha256
+    return (try? await onThread { try PlainFile(path).digest() }) == entry.sha256
   }
 
   /// Where files of that hash lie in other bundles of the store.
-  private func copies(of entry: FileEntry) -> [String] {
-    namesIn(store.bundles).filter { !$0.hasPrefix(".") }.flatMap { name -> [String] in
+  private func copies(of entry: FileEntry) throws -> [String] {
+    try namesIn(store.bundles).filter { !$0.hasPrefix(".") }.flatMap { name -> [String] in
       let folder = "\(store.bundles)/\(name)"
       guard let file = try? PlainFile("\(folder)/manifest.json"), file.size <= Manifest.longest,
         let bytes = try? file.bytes(at: 0, count: file.size), let manifest = try? Manifest(bytes: bytes)
@@ -215,7 +232,5 @@ private final class PartialFile: @unchecked Sendable {
     size += done
   }
 
-  func sync() throws {
-    guard fsync(descriptor) == 0 else { throw fileError("sync", path) }
-  }
+  func sync() throws { try syncFile(descriptor, path) }
 }

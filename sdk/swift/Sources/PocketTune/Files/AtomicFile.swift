@@ -57,7 +57,12 @@ final class AtomicFile {
   func reserve(_ bytes: Int) throws {
     guard bytes > 0 else { return }
     #if canImport(Darwin)
-      guard ftruncate(descriptor, off_t(bytes)) == 0 else { throw fileError("write", path) }
+      var room = fstore_t(
+        fst_flags: UInt32(F_ALLOCATEALL), fst_posmode: F_PEOFPOSMODE, fst_offset: 0, fst_length: off_t(bytes),
+        fst_bytesalloc: 0)
+      // A file system that cannot take room beforehand has to do without.
+      let taken = fcntl(descriptor, F_PREALLOCATE, &room) == 0 || errno == ENOTSUP
+      guard taken, ftruncate(descriptor, off_t(bytes)) == 0 else { throw fileError("write", path) }
     #else
       var error = EINTR
       while error == EINTR { error = posix_fallocate(descriptor, 0, off_t(bytes)) }
@@ -99,7 +104,7 @@ func folderOf(_ path: String) -> String {
   return folder.isEmpty ? "." : folder
 }
 
-private func syncFile(_ descriptor: Int32, _ path: String) throws {
+func syncFile(_ descriptor: Int32, _ path: String) throws {
   #if canImport(Darwin)
     // fsync there only hands the bytes to the drive.
     if fcntl(descriptor, F_FULLFSYNC) == 0 { return }
@@ -140,7 +145,13 @@ func removeFile(_ path: String) throws {
   if unlink(path) != 0 && errno != ENOENT { throw fileError("remove", path) }
 }
 
-/// Names in a folder, sorted; none when it is not there.
-func namesIn(_ folder: String) -> [String] {
-  ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).sorted { Name($0) < Name($1) }
+/// Names in a folder, sorted; none when it is not there. Throws `ioFailed` when it cannot be read: what is saved in it
+/// must not be taken for lost.
+func namesIn(_ folder: String) throws -> [String] {
+  do {
+    return try FileManager.default.contentsOfDirectory(atPath: folder).sorted { Name($0) < Name($1) }
+  } catch {
+    if access(folder, F_OK) != 0 && errno == ENOENT { return [] }
+    throw PocketTuneError(.ioFailed, "cannot read the folder '\(folder)': \(error.localizedDescription)")
+  }
 }

@@ -34,6 +34,15 @@ struct FileStamp: Equatable {
   }
 }
 
+func modificationTime(_ status: stat) -> Date {
+  #if canImport(Darwin)
+    let time = status.st_mtimespec
+  #else
+    let time = status.st_mtim
+  #endif
+  return Date(timeIntervalSince1970: Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9)
+}
+
 func isRegular(_ status: stat) -> Bool { status.st_mode & S_IFMT == S_IFREG }
 func isLink(_ status: stat) -> Bool { status.st_mode & S_IFMT == S_IFLNK }
 

@@ -1,6 +1,17 @@
 /// The element types that bundles and tensor files know.
 public enum ElementType: String, CaseIterable, Sendable {
-  case float32, float16, int64, int32, uint8, int8
+  /// IEEE 754 binary32.
+  case float32
+  /// IEEE 754 binary16.
+  case float16
+  /// Signed, 8 bytes.
+  case int64
+  /// Signed, 4 bytes.
+  case int32
+  /// Unsigned, 1 byte.
+  case uint8
+  /// Signed, 1 byte.
+  case int8
 
   /// Bytes of one element.
   public var bytes: Int {

@@ -6,33 +6,60 @@
 
   /// Runs training while the system has time for it: on the charger, when nobody uses the device.
   ///
-  ///     // In application(_:didFinishLaunchingWithOptions:), with the identifier in BGTaskSchedulerPermittedIdentifiers:
-  ///     PersonalizationTask.register("app.example.learn", sensors: sensors) { trainer.train("gestures", examples) }
+  /// The app's property list must have the identifier in `BGTaskSchedulerPermittedIdentifiers`, and `processing` in
+  /// `UIBackgroundModes`. The simulator runs no such tasks.
+  ///
+  ///     // In application(_:didFinishLaunchingWithOptions:), where it costs nothing:
+  ///     try PersonalizationTask.register("app.example.learn", store: store, sensors: sensors) {
+  ///       try Trainer(bundle: .open(folder), store: store, engine: ExecuTorchEngine(), sensors: sensors)
+  ///         .train("gestures", recordings())
+  ///     } onFailure: { log($0) }
+  ///     // Once there is something to learn:
   ///     try PersonalizationTask.schedule("app.example.learn")
   public enum PersonalizationTask {
-    /// Registers what to run. A run that the system cuts off writes its state, and the next task goes on with it;
-    /// `run` is called anew each time.
+    /// Registers what to run; called before the app has finished launching. A run that the system cuts off, or whose
+    /// conditions fail, writes its state, and is scheduled again to go on.
+    ///
+    /// `run` is called anew each time, off the main thread, so that it may read bundles. `onFailure` hears of a run that
+    /// failed; it is not tried again until it is scheduled again. Throws `configInvalid` for an identifier that the
+    /// property list does not have.
     public static func register(
-      _ identifier: String, sensors: PhoneSensors,
-      run: @escaping @Sendable () -> AsyncThrowingStream<RunEvent, any Error>
-    ) {
-      BGTaskScheduler.shared.register(forTaskWithIdentifier: identifier, using: nil) { task in
-        sensors.set(idle: true)
+      _ identifier: String, store: Store, sensors: PhoneSensors,
+      run: @escaping @Sendable () async throws -> AsyncThrowingStream<RunEvent, any Error>,
+      onFailure: @escaping @Sendable (any Error) -> Void
+    ) throws {
+      let known = BGTaskScheduler.shared.register(forTaskWithIdentifier: identifier, using: nil) { @Sendable task in
+        let lent = LentTask(task: task)
+        let slice = BackgroundSlice(store: store)
         let work = Task {
-          var finished = false
+          // The system runs such a task only while nobody uses the device.
+          sensors.set(idle: true)
+          let end = await slice.collect(run)
+          sensors.set(idle: nil)
+          var done = false
           do {
-            for try await event in run() {
-              if case .finished = event { finished = true }
+            switch end {
+            case .over: done = true
+            case .again: try schedule(identifier)
+            case .failed(let error): onFailure(error)
             }
           } catch {
-            // What went wrong stays where the app can see it: the next run in the foreground throws it again.
+            onFailure(error)
           }
-          sensors.set(idle: nil)
-          if !finished { try? schedule(identifier) }
-          task.setTaskCompleted(success: finished)
+          lent.task.setTaskCompleted(success: done)
         }
-        // Canceling the collector ends the run within one step, its state written.
-        task.expirationHandler = { work.cancel() }
+        task.expirationHandler = {
+          Task {
+            await slice.withdraw()
+            // For a run that has not begun.
+            work.cancel()
+          }
+        }
+      }
+      guard known else {
+        throw PocketTuneError(
+          .configInvalid,
+          "'\(identifier)' is not in BGTaskSchedulerPermittedIdentifiers of the app's property list: add it there")
       }
     }
 
@@ -44,5 +71,10 @@
       request.earliestBeginDate = delay > 0 ? Date(timeIntervalSinceNow: delay) : nil
       try BGTaskScheduler.shared.submit(request)
     }
+  }
+
+  /// A task of the system's, of which those members are used that any thread may use.
+  private struct LentTask: @unchecked Sendable {
+    let task: BGTask
   }
 #endif

@@ -1,10 +1,32 @@
 #if canImport(CoreGraphics)
   import CoreGraphics
   import Foundation
+  import ImageIO
 
   // Never compiled here: this repository's machines have no Apple system. It is parsed, and that is all.
   extension RGBImage {
-    /// An image as sRGB on white, in the orientation of its pixels; a `UIImage` must be drawn upright first. Throws
+    /// A photo that the user picked, as its file's bytes, turned upright. A large one is made smaller while it is decoded:
+    /// 50 megapixels would take 200 MB. `side` is the shorter side that is needed, in pixels; the photo's stays at least
+    /// twice that, where it was. Throws `photosUnreadable` when it is no photo.
+    public init(photo: Data, side: Int) throws {
+      guard let source = CGImageSourceCreateWithData(photo as CFData, nil),
+        let properties = CGImageSourceCopyPropertiesAtIndex(source, 0, nil) as? [CFString: Any],
+        let width = properties[kCGImagePropertyPixelWidth] as? Int, width > 0,
+        let height = properties[kCGImagePropertyPixelHeight] as? Int, height > 0
+      else { throw PocketTuneError(.photosUnreadable, "a photo cannot be read: choose another") }
+      let scale = min(1, Double(2 * max(1, side)) / Double(min(width, height)))
+      let options: [CFString: Any] = [
+        kCGImageSourceCreateThumbnailFromImageAlways: true,
+        kCGImageSourceCreateThumbnailWithTransform: true,
+        kCGImageSourceThumbnailMaxPixelSize: Int((Double(max(width, height)) * scale).rounded(.up)),
+      ]
+      guard let image = CGImageSourceCreateThumbnailAtIndex(source, 0, options as CFDictionary) else {
+        throw PocketTuneError(.photosUnreadable, "a photo of \(width) x \(height) cannot be decoded: choose another")
+      }
+      try self.init(image)
+    }
+
+    /// An image as sRGB on white, in the orientation of its pixels: photos of files come by `init(photo:side:)`. Throws
     /// `photosUnreadable` when it cannot be drawn.
     public init(_ image: CGImage) throws {
       let (width, height) = (image.width, image.height)

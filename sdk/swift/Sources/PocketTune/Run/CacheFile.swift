@@ -78,7 +78,7 @@ final class CacheFile: CacheStore {
   func finish() throws {
     guard let file = growing else { return }
     var digest = Digest256()
-    let piece = Buffer(1 << 18)
+    let piece = try Buffer(1 << 18)
     var at = 0
     while at < dataBytes {
       let part = UnsafeMutableRawBufferPointer(rebasing: piece.bytes[..<min(piece.bytes.count, dataBytes - at)])

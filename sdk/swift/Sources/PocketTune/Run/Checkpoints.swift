@@ -12,8 +12,8 @@ struct Checkpoints {
   }
 
   /// Steps and paths, newest first.
-  private func files() -> [(step: Int, path: String)] {
-    namesIn(work).compactMap { name in
+  private func files() throws -> [(step: Int, path: String)] {
+    try namesIn(work).compactMap { name in
       guard name.hasPrefix("state-"), name.hasSuffix(".safetensors") else { return nil }
       let digits = name.dropFirst("state-".count).dropLast(".safetensors".count)
       guard !digits.isEmpty, digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
@@ -22,7 +22,7 @@ struct Checkpoints {
   }
 
   /// The newest step that is saved, whole or not; 0 when there is none.
-  func newestStep() -> Int { files().first?.step ?? 0 }
+  func newestStep() throws -> Int { try files().first?.step ?? 0 }
 
   /// Writes the state behind `step` steps, reads it back, then removes older ones. `losses` has a place for every step.
   func save(_ state: TrainingState, _ losses: [Float], _ step: Int) throws {
@@ -47,13 +47,13 @@ struct Checkpoints {
 
   /// Only after a newer one was read and found whole.
   private func removeStates(before step: Int) throws {
-    for file in files() where file.step < step { try removeFile(file.path) }
+    for file in try files() where file.step < step { try removeFile(file.path) }
   }
 
   /// Loads the newest whole state into `state` and `losses`; gives its step, 0 when there is none. Damaged ones are
   /// passed over, since training again gives the same bytes. Throws `stateMismatch` for one of another run.
   func load(_ state: TrainingState, _ losses: inout [Float], _ damaged: (String) -> Void) throws -> Int {
-    for (step, path) in files() {
+    for (step, path) in try files() {
       do {
         let file = try TensorFile(path)
         if try isWhole(file, step) {

@@ -68,7 +68,7 @@ struct ClientRun: Sendable {
     let checkpoint = state + 4 * steps
     return Needs(
       memoryBytes: context.peakBytes([manifest.training.program, task.evaluateProgram], stateBytes: state),
-      storageBytes: Int64(2 * checkpoint + manifest.tensors[task.parameters]!.bytes))
+      storageBytes: Int64(2 * checkpoint + TrainingState.bytes(context.bundle, [task.parameters])))
   }
 
   func preflight() throws -> Preflight {
@@ -76,28 +76,28 @@ struct ClientRun: Sendable {
     return context.preflight(needs(steps), steps: steps)
   }
 
-  /// The whole run, on its thread.
-  func perform(_ control: RunControl, _ emit: @escaping (RunEvent) -> Void) throws {
+  /// The whole run, on its thread. Gives the last event, for when nothing is held any more; nil: nobody listens.
+  func perform(_ control: RunControl, _ emit: @escaping (RunEvent) -> Void) throws -> RunEvent? {
     let folder = try context.store.runFolder(name)
     let steps = try checkedSteps()
     let checkpoints = Checkpoints(work: "\(folder)/work", identity: try identity(steps))
     let failing = context.start.failing(context.sensors.read(), needs(steps))
-    guard failing.isEmpty else { return emit(.stopped(step: checkpoints.newestStep(), failing: failing)) }
+    guard failing.isEmpty else { return .stopped(step: try checkpoints.newestStep(), failing: failing) }
     try context.store.requireRoom(for: needs(steps).storageBytes, at: folder)
     try makeFolder(checkpoints.work)
     let lock = try FolderLock(checkpoints.work)
     defer { withExtendedLifetime(lock) {} }
     try removeTemporaryFiles([folder, checkpoints.work])
     let state = try context.clientState(task, settings.parameters?.path, training.state)
-    let before = state.now(task.parameters).copy()
+    let before = try state.now(task.parameters).copy()
     let loop = try TrainingLoop(
       name: name, folder: folder, checkpoints: checkpoints, state: state, total: steps,
       checkpointEvery: settings.checkpointEvery, control: control, clock: context.clock, emit: emit)
     do {
       try train(loop)
-      emit(.finished(try conclude(loop, before)))
+      return .finished(try conclude(loop, before))
     } catch let halt as Halt {
-      if let failing = halt.failing { emit(.stopped(step: loop.step, failing: failing)) }
+      return halt.failing.map { .stopped(step: loop.step, failing: $0) }
     }
   }
 

@@ -30,8 +30,9 @@ struct Drawing {
 
   init(_ context: RunContext) { self.context = context }
 
+  /// `check` is called before every step.
   func picture(
-    _ prompt: String, adapter: String?, seed: UInt64, steps: Int?, guidance: Double?
+    _ prompt: String, adapter: String?, seed: UInt64, steps: Int?, guidance: Double?, check: () throws -> Void
   ) throws -> RGBImage {
     let bundle = context.bundle
     let manifest = bundle.manifest
@@ -72,6 +73,7 @@ struct Drawing {
     try drawFirstLatents(seed, caches)
     try with(generation.stepProgram) { executor in
       for timestep in generation.timesteps(steps) {
+        try check()
         item.timestep = timestep
         try executor.run(item)
       }
@@ -93,9 +95,9 @@ struct Drawing {
         "the generation step must update one float32 cache of scope picture that begins as random.normal: export the "
           + "bundle again")
     }
-    let noise = Buffer(cache.bytes)
+    let noise = try Buffer(cache.bytes)
     Philox.fillNormal(noise.floats, RandomKey(seed: seed, stream: stream, index: 0))
-    let stored = Buffer(cache.storedBytes)
+    let stored = try Buffer(cache.storedBytes)
     convert(noise.readable, cache.type, to: stored.bytes, cache.stored)
     try caches.write(names[0], 0, stored.readable)
   }

@@ -25,7 +25,9 @@ struct Evaluation {
   }
 
   /// Logits of every example.
-  func logits(_ examples: Examples, _ state: TrainingState, bits: Int) throws -> [[Float]] {
+  func logits(
+    _ examples: Examples, _ state: TrainingState, bits: Int, check: () throws -> Void
+  ) throws -> [[Float]] {
     let programs = task.predictPrograms.filter { $0.value == bits }.keys.sorted()
     guard let name = programs.first else {
       let known = Set(task.predictPrograms.values).sorted().map(String.init).joined(separator: ", ")
@@ -35,6 +37,7 @@ struct Evaluation {
     let state = try TrainingState(context.bundle, program.state.union([task.parameters])).adopting(state, task)
     var rows: [[Float]] = []
     try eachBatch(program, examples, state) { executor, count in
+      try check()
       try executor.run(Item())
       let output = try executor.output()
       for row in 0..<count { rows.append(Array(output[(row * task.classes)..<((row + 1) * task.classes)])) }

@@ -60,17 +60,17 @@ final class Executor {
     _ engine: any Engine, _ bundle: ModelBundle, _ program: Program, seed: UInt64, hyper: Numbers,
     batch: any BatchSource, state: TrainingState, caches: any CacheStore
   ) throws {
-    func slot(_ argument: Argument) -> Slot {
+    func slot(_ argument: Argument) throws -> Slot {
       let cache = argument.binding.cache.flatMap { bundle.manifest.caches[$0] }
       return Slot(
-        argument: argument, value: argument.binding.state == nil ? Buffer(argument.bytes) : nil,
-        stored: cache.flatMap { $0.stored == $0.type ? nil : Buffer($0.storedBytes) }, cache: cache)
+        argument: argument, value: argument.binding.state == nil ? try Buffer(argument.bytes) : nil,
+        stored: try cache.flatMap { $0.stored == $0.type ? nil : try Buffer($0.storedBytes) }, cache: cache)
     }
     self.program = program
     session = try engine.open(bundle, program)
     (self.seed, self.hyper, self.batch, self.state, self.caches) = (seed, hyper, batch, state, caches)
-    inputs = program.inputs.map(slot)
-    outputs = program.outputs.map(slot)
+    inputs = try program.inputs.map(slot)
+    outputs = try program.outputs.map(slot)
   }
 
   /// Runs once. With `keepsState` false, state outputs are thrown away.
@@ -78,7 +78,7 @@ final class Executor {
     for slot in inputs { try fill(slot, item) }
     try session.run(
       inputs: inputs.map { $0.value?.readable ?? state.now($0.argument.binding.state!).readable },
-      outputs: outputs.map { $0.value?.bytes ?? state.next($0.argument.binding.state!).bytes })
+      outputs: outputs.map { try $0.value?.bytes ?? state.next($0.argument.binding.state!).bytes })
     for slot in outputs { try keep(slot, item, keepsState) }
   }
 
@@ -159,7 +159,7 @@ final class Executor {
   private func keep(_ slot: Slot, _ item: Item, _ keepsState: Bool) throws {
     switch slot.argument.binding {
     case .state(let name):
-      if keepsState { state.swap(name) }
+      if keepsState { try state.swap(name) }
     case .cache(let name):
       let cache = slot.cache!
       if let stored = slot.stored { convert(slot.value!.readable, cache.type, to: stored.bytes, cache.stored) }

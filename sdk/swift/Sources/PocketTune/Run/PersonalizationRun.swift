@@ -51,7 +51,7 @@ struct PersonalizationPlan {
   func needs(_ context: RunContext) throws -> Needs {
     let state = TrainingState.bytes(bundle, stateNames)
     let cached = try CacheFile.plan(bundle, caches, items).values.map(\.end).max() ?? 0
-    let adapter = bundle.manifest.tensors[bundle.manifest.adapter!.tensors]!.bytes
+    let adapter = TrainingState.bytes(bundle, [bundle.manifest.adapter!.tensors])
     return Needs(
       memoryBytes: context.peakBytes(
         bundle.manifest.preparation + [bundle.manifest.training.program], stateBytes: state),
@@ -105,8 +105,8 @@ struct PersonalizationRun {
   private var manifest: Manifest { context.bundle.manifest }
 
   /// SHA-256 of the safetensors file that holds `input_ids` and `pixels` as PocketTune's tools write it.
-  private func inputsDigest() -> String {
-    let pixels = Buffer(photos.reduce(0) { $0 + 4 * $1.values.count })
+  private func inputsDigest() throws -> String {
+    let pixels = try Buffer(photos.reduce(0) { $0 + 4 * $1.values.count })
     var at = 0
     for photo in photos {
       photo.values.withUnsafeBytes { pixels.bytes[at..<(at + $0.count)].copyBytes(from: $0) }
@@ -126,14 +126,14 @@ struct PersonalizationRun {
     }
   }
 
-  /// The whole run, on its thread.
-  func perform(_ control: RunControl, _ emit: @escaping (RunEvent) -> Void) throws {
+  /// The whole run, on its thread. Gives the last event, for when nothing is held any more; nil: nobody listens.
+  func perform(_ control: RunControl, _ emit: @escaping (RunEvent) -> Void) throws -> RunEvent? {
     let folder = try context.store.runFolder(name)
-    let inputs = inputsDigest()
+    let inputs = try inputsDigest()
     let checkpoints = Checkpoints(work: "\(folder)/work", identity: plan.identity(inputs: inputs))
     let needs = try plan.needs(context)
     let failing = context.start.failing(context.sensors.read(), needs)
-    guard failing.isEmpty else { return emit(.stopped(step: checkpoints.newestStep(), failing: failing)) }
+    guard failing.isEmpty else { return .stopped(step: try checkpoints.newestStep(), failing: failing) }
     try context.store.requireRoom(for: needs.storageBytes, at: folder)
     try makeFolder(checkpoints.work)
     let lock = try FolderLock(checkpoints.work)
@@ -144,9 +144,9 @@ struct PersonalizationRun {
       name: name, folder: folder, checkpoints: checkpoints, state: state, total: plan.steps,
       checkpointEvery: plan.checkpointEvery, control: control, clock: context.clock, emit: emit)
     do {
-      emit(.finished(try work(loop, plan.cacheIdentity(inputs: inputs), emit)))
+      return .finished(try work(loop, plan.cacheIdentity(inputs: inputs), emit))
     } catch let halt as Halt {
-      if let failing = halt.failing { emit(.stopped(step: loop.step, failing: failing)) }
+      return halt.failing.map { .stopped(step: loop.step, failing: $0) }
     }
   }
 

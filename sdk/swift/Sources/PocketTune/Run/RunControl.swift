@@ -20,18 +20,23 @@ public enum RunEvent: Sendable, Equatable {
 
 /// What a run gave: `result.json` of its folder.
 public struct RunResult: Sendable, Equatable {
+  /// How many it was of.
   public let steps: Int
   /// One for each step.
   public let losses: [Float]
-  /// Means of the first and last 20 losses.
+  /// Mean of the first 20 losses.
   public let lossFirst: Double
+  /// Mean of the last 20 losses.
   public let lossLast: Double
   /// L2 norm of what training changed.
   public let change: Double
-  /// Mean losses of before and after: a run that is worse than what it began from is not accepted.
+  /// Mean loss of what it began from: a run that is worse is not accepted.
   public let evaluationBefore: Double
+  /// Mean loss of what was trained.
   public let evaluationAfter: Double
+  /// Whether what was trained is kept.
   public let accepted: Bool
+  /// The step behind which this session went on; nil: it began anew.
   public let resumedFrom: Int?
   /// Median of the steps of this session; 0 when it had none.
   public let secondsPerStep: Double
@@ -97,41 +102,42 @@ func waitForEnd(_ control: RunControl) async {
 }
 
 /// A stream of what `body` emits on a thread of its own. It is cold: the thread starts when the first event is asked
-/// for. When the collector is canceled or goes away, `onCancel` is called.
+/// for. When the collector is canceled or goes away, the run is; one that is canceled gets the end of the stream when
+/// the run has ended. `body` calls `control.end()` as its last.
 func coldStream(
-  onCancel: @escaping @Sendable () -> Void, _ body: @escaping @Sendable (@escaping (RunEvent) -> Void) throws -> Void
+  _ control: RunControl, _ body: @escaping @Sendable (@escaping (RunEvent) -> Void) throws -> Void
 ) -> AsyncThrowingStream<RunEvent, any Error> {
-  let source = ColdSource(onCancel: onCancel, body: body)
+  let source = ColdSource(control: control, body: body)
   return AsyncThrowingStream { try await source.next() }
 }
 
 /// Its `next` is called by one collector at a time.
 private final class ColdSource: @unchecked Sendable {
-  private let onCancel: @Sendable () -> Void
+  private let control: RunControl
   private let body: @Sendable (@escaping (RunEvent) -> Void) throws -> Void
   private var iterator: AsyncThrowingStream<RunEvent, any Error>.Iterator?
 
-  init(
-    onCancel: @escaping @Sendable () -> Void,
-    body: @escaping @Sendable (@escaping (RunEvent) -> Void) throws -> Void
-  ) {
-    self.onCancel = onCancel
+  init(control: RunControl, body: @escaping @Sendable (@escaping (RunEvent) -> Void) throws -> Void) {
+    self.control = control
     self.body = body
   }
 
   // A collector that leaves its loop drops the stream, and this with it.
-  deinit { onCancel() }
+  deinit { control.cancel() }
 
   func next() async throws -> RunEvent? {
     if iterator == nil { start() }
-    return try await iterator!.next()
+    let event = try await iterator!.next()
+    // A canceled collector is let go at once, while its run is still in its last step.
+    if event == nil && Task.isCancelled { await waitForEnd(control) }
+    return event
   }
 
   private func start() {
     let (stream, continuation) = AsyncThrowingStream.makeStream(of: RunEvent.self, throwing: (any Error).self)
-    let onCancel = onCancel
+    let control = control
     continuation.onTermination = { reason in
-      if case .cancelled = reason { onCancel() }
+      if case .cancelled = reason { control.cancel() }
     }
     let body = body
     let thread = Thread {

@@ -115,6 +115,6 @@ func checkpointBytes(_ state: TrainingState, _ steps: Int) -> Int {
 /// Removes what a killed run left half-written in folders that are ours alone.
 func removeTemporaryFiles(_ folders: [String]) throws {
   for folder in folders {
-    for name in namesIn(folder) where name.hasSuffix(temporaryEnding) { try removeFile("\(folder)/\(name)") }
+    for name in try namesIn(folder) where name.hasSuffix(temporaryEnding) { try removeFile("\(folder)/\(name)") }
   }
 }

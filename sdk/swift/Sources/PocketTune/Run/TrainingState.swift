@@ -20,16 +20,16 @@ final class TrainingState {
   func now(_ name: Name) -> Buffer { tensors[name]!.now }
 
   /// Where a program writes the new value; `swap` makes it the current one.
-  func next(_ name: Name) -> Buffer {
+  func next(_ name: Name) throws -> Buffer {
     if let next = tensors[name]!.next { return next }
-    let next = Buffer(now(name).bytes.count)
+    let next = try Buffer(now(name).bytes.count)
     tensors[name]!.next = next
     return next
   }
 
-  func swap(_ name: Name) {
+  func swap(_ name: Name) throws {
     let pair = tensors[name]!
-    tensors[name] = Pair(now: next(name), next: pair.now)
+    tensors[name] = Pair(now: try next(name), next: pair.now)
   }
 
   /// All tensors by name, in that order.
@@ -40,16 +40,17 @@ final class TrainingState {
     }
   }
 
-  /// Bytes of all tensors, each once.
+  /// Bytes of all tensors, each once; at most 2^60, which no device has, so that sums of it stay sums.
   static func bytes(_ bundle: ModelBundle, _ names: Set<Name>) -> Int {
-    names.reduce(0) { $0 + bundle.manifest.tensors[$1]!.bytes }
+    let most = 1 << 60
+    return names.reduce(0) { min(most, $0 + min(most, bundle.manifest.tensors[$1]!.bytes)) }
   }
 }
 
 /// The initial value of one tensor.
 func initialValue(_ bundle: ModelBundle, _ name: Name) throws -> Buffer {
   let tensor = bundle.manifest.tensors[name]!
-  let buffer = Buffer(tensor.bytes)
+  let buffer = try Buffer(tensor.bytes)
   if let file = tensor.file {
     let opened = try bundle.tensors(file)
     try opened.read(try opened.require(name, tensor.type, tensor.shape), into: buffer.bytes)
@@ -79,7 +80,7 @@ extension StateTensor {
     for view in views {
       let type: ElementType = file.header.find(view.name)?.type == .float16 ? .float16 : .float32
       let entry = try file.require(view.name, type, view.shape)
-      let stored = Buffer(entry.bytes)
+      let stored = try Buffer(entry.bytes)
       try file.read(entry, into: stored.bytes)
       convert(stored.readable, type, to: part(view, of: pack.bytes), .float32)
     }
@@ -92,7 +93,7 @@ extension StateTensor {
 
   /// Throws `tensorMismatch` as `readViews` would, without reading a value.
   func checkViews(_ path: String) throws {
-    try readViews(path, into: Buffer(bytes))
+    try readViews(path, into: try Buffer(bytes))
   }
 }
 

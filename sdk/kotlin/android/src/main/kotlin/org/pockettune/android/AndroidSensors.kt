@@ -29,6 +29,7 @@ public class AndroidSensors
     ) : Sensors {
         private val context = context.applicationContext
 
+        /** What the phone says now; what it does not say is unknown. */
         override fun read(): DeviceState =
             DeviceState(
                 charging = ask<BatteryManager, Boolean> { it.isCharging },

@@ -46,6 +46,7 @@ public abstract class TrainingJobService : JobService() {
     /** Called off the main thread when the run failed; it is not tried again until it is scheduled again. */
     protected abstract fun onFailure(failure: PocketTuneException)
 
+    /** Android lends time: a slice begins. */
     final override fun onStartJob(parameters: JobParameters): Boolean {
         var before: Job? = null
         val slice =
@@ -63,11 +64,13 @@ public abstract class TrainingJobService : JobService() {
         return true
     }
 
+    /** Android takes the time back: the slice ends within one step, and another is asked for. */
     final override fun onStopJob(parameters: JobParameters): Boolean {
         slices[parameters.jobId]?.cancel()
         return true
     }
 
+    /** Android is done with this service. */
     override fun onDestroy() {
         scope.cancel()
         super.onDestroy()

@@ -4,6 +4,7 @@ import kotlinx.coroutines.runBlocking
 import org.pockettune.Bundle
 import org.pockettune.Conditions
 import org.pockettune.DeviceState
+import org.pockettune.Engine
 import org.pockettune.ErrorCode
 import org.pockettune.Examples
 import org.pockettune.PocketTuneException
@@ -14,6 +15,7 @@ import org.pockettune.Trainer
 import org.pockettune.TrainingSettings
 import org.pockettune.executorch.ExecuTorchEngine
 import org.pockettune.host.HostRuntime
+import org.pockettune.onnxruntime.OnnxRuntimeEngine
 import java.nio.file.Path
 import kotlin.system.exitProcess
 
@@ -62,7 +64,15 @@ private suspend fun command(
     else -> throw PocketTuneException(ErrorCode.USAGE, "no command '$name': use $COMMANDS")
 }
 
-internal fun engineOf(options: Options) = ExecuTorchEngine(options.whole("threads") ?: 1, HostRuntime.version())
+/** `--engine`: executorch, or onnxruntime, when the bundle has programs for it. */
+internal fun engineOf(options: Options): Engine {
+    val threads = options.whole("threads") ?: 1
+    return when (val name = options.text("engine") ?: "executorch") {
+        "executorch" -> ExecuTorchEngine(threads, HostRuntime.version())
+        "onnxruntime" -> OnnxRuntimeEngine(threads)
+        else -> throw PocketTuneException(ErrorCode.USAGE, "no engine '$name': use executorch or onnxruntime")
+    }
+}
 
 private fun trainer(options: Options) =
     Trainer(

@@ -24,8 +24,10 @@ public class ExecuTorchEngine(
         }
     }
 
+    /** Its key in a program's `engines`. */
     override val id: String get() = "executorch"
 
+    /** Loads a program from the bundle's file, mapped into memory. */
     override fun open(
         bundle: Bundle,
         program: String,

@@ -39,11 +39,14 @@ public suspend fun fetch(
 
 /** Your `Application` gives what it recorded. */
 public interface Recordings {
-    /** Examples to learn from. */
+    /** Examples to learn from: the same ones until a run has finished. */
     public fun learned(): Examples
 
     /** Examples that nothing is learned from: a run that is worse on them is thrown away. */
     public fun heldBack(): Examples
+
+    /** Whether a run has finished since, so that [learned] gives others than the last time. */
+    public fun areNew(): Boolean
 }
 
 /** Learns the user's gestures at night. In the manifest: `android:permission="android.permission.BIND_JOB_SERVICE"`. */
@@ -53,6 +56,8 @@ public class GestureJob : TrainingJobService() {
         val store = Store(files.resolve("learned"), quotaBytes = 64L shl 20)
         val trainer = Trainer(Bundle.open(files.resolve("gestures")), ExecuTorchEngine(), store, AndroidSensors(this))
         val recordings = (application as Recordings)
+        // A saved run goes on only with the examples that it began with.
+        if (recordings.areNew()) trainer.discard("gestures")
         return trainer.train("gestures", recordings.learned(), validation = recordings.heldBack())
     }
 
