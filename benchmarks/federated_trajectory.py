@@ -89,7 +89,7 @@ def compare(setting: Setting, steps: int) -> tuple[Curves, dict[str, Any]]:
     chosen = np.random.default_rng(0).permutation(len(dataset.train))[:EXAMPLES]
     part = dataset.train.take(chosen)
     how = {"learning_rate": setting.learning_rate, "momentum": setting.momentum}
-    local = LocalTraining(steps=steps, batch_size=BATCH, **how)  # type: ignore[arg-type]
+    local = LocalTraining(steps=steps, batch_size=BATCH, **how)
     model = load_classifier(setting.model, dataset.input_shape, dataset.classes)
     federation = bind(compose("fedavg", {}), model, local, ServerOptimizer())
     folder = WORK / "federated_trajectory" / f"{setting.model}-{setting.learning_rate}"

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import statistics
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import jsonschema
 
-__all__ = ["RESULTS", "ROOT", "Column", "machine", "record"]
+__all__ = ["RESULTS", "ROOT", "Column", "machine", "mean_and_spread", "record"]
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -39,6 +40,12 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "load_average": round(os.getloadavg()[0], 2),
     }
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """The mean, and of several values half the difference between the largest and the smallest."""
+    spread = f" ± {(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{spread}"
 
 
 def _revision() -> str:

@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from export.passes import FrozenWeights, run_passes
+from export.passes.editor import arguments
 from pockettune.errors import LoweringFailed, ModelUnsupported
 from pockettune.program import Program
 
@@ -183,7 +184,7 @@ def _peak_live_bytes(module: GraphModule) -> int:
 
     def root(node: Node) -> Node:
         while node.target is aten.reshape.default:
-            node = node.args[0]  # type: ignore[assignment]
+            node = arguments(node)[0]
         return node
 
     last: dict[Node, int] = {}

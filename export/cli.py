@@ -18,7 +18,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -33,7 +32,7 @@ from export.sizes import size
 from export.targets import FLEET_ONLY, parse_targets
 from pockettune import method as methods
 from pockettune.errors import Bug, Interrupted, OutOfMemory, PocketTuneError, Usage
-from pockettune.files import storage_errors
+from pockettune.files import storage_error
 
 __all__ = ["main"]
 
@@ -57,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             OutOfMemory.exit_status,
         )
     except OSError as error:
-        return _storage_failure(error)
+        failure = storage_error(error, "use", error.filename or "a temporary file")
+        return _fail(str(failure), failure.exit_status)
     except Exception as error:  # noqa: BLE001 - the last line before a person: a bug is said, logged
         return _fail(_bug(error, arguments), Bug.exit_status)
     finally:
@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     options = build_parser().parse_args(arguments)
     if options.list:
-        print("\n".join(name for name in methods.names() if _can_have(name, options.target)))
+        known = [methods.PLAIN, *methods.names()]
+        print("\n".join(name for name in known if _can_have(name, options.target)))
         return 0
     if options.out is None and not options.explain:
         raise Usage("The bundle's folder is missing: add --out DIR", COMMAND)
@@ -195,14 +196,6 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-
-
-def _storage_failure(error: OSError) -> int:
-    try:
-        with storage_errors("use", Path(error.filename or "a temporary file")):
-            raise error
-    except PocketTuneError as failure:
-        return _fail(str(failure), failure.exit_status)
 
 
 def _bug(error: Exception, arguments: Sequence[str]) -> str:

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import fx
 from torch.export import ExportedProgram
 
 from export.lowered import Lowered, LoweredProgram, PortableOperator
@@ -29,7 +28,7 @@ from export.lowering.private import (
     require_version,
     without_code_generation,
 )
-from export.lowering.split import ChunkGraph, split
+from export.lowering.split import ChunkGraph, operator_name, split
 from export.lowering.workspace import reserve
 from export.memory import release_memory
 from pockettune.files import storage_errors
@@ -127,11 +126,7 @@ def _delegate(
 
 def _portable(parts: Partition) -> tuple[PortableOperator, ...]:
     """The operators outside the delegate, the most frequent first."""
-
-    def name(node: fx.Node) -> str:
-        return str(node.target.__name__)  # type: ignore[union-attr]
-
-    counts = Counter((name(node), reason) for node, reason in parts.reasons.items())
+    counts = Counter((operator_name(node), reason) for node, reason in parts.reasons.items())
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return tuple(PortableOperator(name, count, reason) for (name, reason), count in ordered)
 
@@ -147,13 +142,13 @@ def _portable_constant_bytes(programs: Mapping[str, ExportedProgram]) -> int:
     return sum(tensors.values())
 
 
-def _write(file: object, path: Path) -> None:
+def _write(file: Any, path: Path) -> None:
     """Write the file beside its name, then rename it."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         with storage_errors("write", path):
             with partial.open("wb") as stream:
-                file.write_to_file(stream)  # type: ignore[attr-defined]
+                file.write_to_file(stream)
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

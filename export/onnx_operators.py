@@ -15,6 +15,7 @@ import torch
 from onnx import numpy_helper
 from torch import fx
 
+from export.passes.editor import arguments
 from pockettune.errors import LoweringFailed
 
 __all__ = ["ELEMENT_TYPES", "RULES", "Writer"]
@@ -96,7 +97,7 @@ def _plain(kind: str) -> Rule:
     """An operator of one tensor that ONNX has under another name."""
 
     def rule(writer: Writer, node: fx.Node, name: str) -> None:
-        writer.emit(kind, [writer.value(node.args[0])], name)
+        writer.emit(kind, [writer.value(arguments(node)[0])], name)
 
     return rule
 
@@ -107,7 +108,7 @@ def _arithmetic(kind: str) -> Rule:
     def rule(writer: Writer, node: fx.Node, name: str) -> None:
         if node.kwargs:
             raise writer.fail(node, f"it has {', '.join(node.kwargs)}")
-        operands = [writer.operand(value, _dtype(node)) for value in node.args[:2]]
+        operands = [writer.operand(value, _dtype(node)) for value in arguments(node)[:2]]
         writer.emit(kind, operands, name)
 
     return rule
@@ -117,7 +118,7 @@ def _logic(kind: str) -> Rule:
     def rule(writer: Writer, node: fx.Node, name: str) -> None:
         if _dtype(node) != torch.bool:
             raise writer.fail(node, "it takes numbers; booleans are supported")
-        writer.emit(kind, [writer.value(value) for value in node.args[:2]], name)
+        writer.emit(kind, [writer.value(value) for value in arguments(node)[:2]], name)
 
     return rule
 
@@ -126,8 +127,8 @@ def _comparison(kind: str) -> Rule:
     """Compared in PyTorch's type: that of both tensors, or of the one beside a number."""
 
     def rule(writer: Writer, node: fx.Node, name: str) -> None:
-        left, right = node.args[:2]
-        dtype = _dtype(left)  # type: ignore[arg-type]
+        left, right = arguments(node)[:2]
+        dtype = _dtype(left)
         if isinstance(right, fx.Node):
             dtype = torch.promote_types(dtype, _dtype(right))
         elif isinstance(right, float) and not dtype.is_floating_point:
@@ -139,23 +140,23 @@ def _comparison(kind: str) -> Rule:
 
 def _reshape(writer: Writer, node: fx.Node, name: str) -> None:
     shape = writer.constant(tuple(node.meta["val"].shape))
-    writer.emit("Reshape", [writer.value(node.args[0]), shape], name)
+    writer.emit("Reshape", [writer.value(arguments(node)[0]), shape], name)
 
 
 def _permute(writer: Writer, node: fx.Node, name: str) -> None:
-    order = [int(d) % node.meta["val"].dim() for d in node.args[1]]  # type: ignore[union-attr, arg-type]
-    writer.emit("Transpose", [writer.value(node.args[0])], name, perm=order)
+    order = [int(d) % node.meta["val"].dim() for d in arguments(node)[1]]
+    writer.emit("Transpose", [writer.value(arguments(node)[0])], name, perm=order)
 
 
 def _slice(writer: Writer, node: fx.Node, name: str) -> None:
-    x, dimension, start, end, step = (*node.args, *(None,) * 5)[:5]
+    x, dimension, start, end, step = (*arguments(node), *(None,) * 5)[:5]
     bounds = (start or 0, 2**63 - 1 if end is None else end, dimension or 0, step or 1)
     writer.emit("Slice", [writer.value(x), *(writer.constant([bound]) for bound in bounds)], name)
 
 
 def _pad(writer: Writer, node: fx.Node, name: str) -> None:
-    x, widths, *rest = node.args
-    pairs = list(zip(widths[::2], widths[1::2], strict=True))[::-1]  # type: ignore[index, arg-type]
+    x, widths, *rest = arguments(node)
+    pairs = list(zip(widths[::2], widths[1::2], strict=True))[::-1]
     missing = node.meta["val"].dim() - len(pairs)
     pads = [0] * missing + [p[0] for p in pairs] + [0] * missing + [p[1] for p in pairs]
     value = writer.constant(rest[0] if rest else 0, _dtype(node))
@@ -163,13 +164,13 @@ def _pad(writer: Writer, node: fx.Node, name: str) -> None:
 
 
 def _cat(writer: Writer, node: fx.Node, name: str) -> None:
-    parts, dimension = (*node.args, 0)[:2]
-    values = [writer.value(part) for part in parts]  # type: ignore[union-attr]
-    writer.emit("Concat", values, name, axis=int(dimension) % node.meta["val"].dim())  # type: ignore[arg-type]
+    parts, dimension = (*arguments(node), 0)[:2]
+    values = [writer.value(part) for part in parts]
+    writer.emit("Concat", values, name, axis=int(dimension) % node.meta["val"].dim())
 
 
 def _linear(writer: Writer, node: fx.Node, name: str) -> None:
-    x, weight, *bias = (writer.value(value) for value in node.args if value is not None)
+    x, weight, *bias = (writer.value(value) for value in arguments(node) if value is not None)
     if node.meta["val"].dim() == 2:
         writer.emit("Gemm", [x, weight, *bias], name, transB=1)
         return
@@ -180,11 +181,11 @@ def _linear(writer: Writer, node: fx.Node, name: str) -> None:
 
 
 def _product(writer: Writer, node: fx.Node, name: str) -> None:
-    writer.emit("MatMul", [writer.value(value) for value in node.args[:2]], name)
+    writer.emit("MatMul", [writer.value(value) for value in arguments(node)[:2]], name)
 
 
 def _clamp(writer: Writer, node: fx.Node, name: str) -> None:
-    x, *bounds = node.args
+    x, *bounds = arguments(node)
     named = [
         "" if bound is None else writer.constant(bound, _dtype(node))  # an empty name is no bound
         for bound in bounds
@@ -193,7 +194,7 @@ def _clamp(writer: Writer, node: fx.Node, name: str) -> None:
 
 
 def _rsqrt(writer: Writer, node: fx.Node, name: str) -> None:
-    root = writer.emit("Sqrt", [writer.value(node.args[0])])
+    root = writer.emit("Sqrt", [writer.value(arguments(node)[0])])
     writer.emit("Div", [writer.constant(1.0, _dtype(node)), root], name)
 
 
@@ -201,7 +202,7 @@ def _log1p(writer: Writer, node: fx.Node, name: str) -> None:
     """``log(u) x / (u - 1)`` with ``u = 1 + x`` as rounded, which undoes the rounding (Kahan; in
     Higham, "Accuracy and Stability of Numerical Algorithms", 1.14.1); ``x`` where ``u`` is 1, and
     ``log(u)`` from 1 on, where nothing is lost."""
-    x, one = writer.value(node.args[0]), writer.constant(1.0, _dtype(node))
+    x, one = writer.value(arguments(node)[0]), writer.constant(1.0, _dtype(node))
     u = writer.emit("Add", [x, one])
     logarithm = writer.emit("Log", [u])
     share = writer.emit("Div", [x, writer.emit("Sub", [u, one])])
@@ -211,32 +212,32 @@ def _log1p(writer: Writer, node: fx.Node, name: str) -> None:
 
 
 def _where(writer: Writer, node: fx.Node, name: str) -> None:
-    condition, *sides = node.args
+    condition, *sides = arguments(node)
     values = [writer.operand(side, _dtype(node)) for side in sides]
     writer.emit("Where", [writer.value(condition), *values], name)
 
 
 def _amax(writer: Writer, node: fx.Node, name: str) -> None:
-    x, dimensions, keep = (*node.args, *(None,) * 3)[:3]
-    axes = {"axes": [int(d) for d in dimensions]} if dimensions else {}  # type: ignore[union-attr, arg-type]
+    x, dimensions, keep = (*arguments(node), *(None,) * 3)[:3]
+    axes = {"axes": [int(d) for d in dimensions]} if dimensions else {}
     writer.emit("ReduceMax", [writer.value(x)], name, keepdims=int(bool(keep)), **axes)
 
 
 def _argmax(writer: Writer, node: fx.Node, name: str) -> None:
-    x, dimension, keep = (*node.args, *(None,) * 3)[:3]
+    x, dimension, keep = (*arguments(node), *(None,) * 3)[:3]
     if dimension is None:
         raise writer.fail(node, "it has no dimension")
-    axis = int(dimension) % x.meta["val"].dim()  # type: ignore[union-attr, arg-type]
+    axis = int(dimension) % x.meta["val"].dim()
     writer.emit("ArgMax", [writer.value(x)], name, axis=axis, keepdims=int(bool(keep)))
 
 
 def _cast(writer: Writer, node: fx.Node, name: str) -> None:
-    writer.emit("Cast", [writer.value(node.args[0])], name, to=ELEMENT_TYPES[_dtype(node)])
+    writer.emit("Cast", [writer.value(arguments(node)[0])], name, to=ELEMENT_TYPES[_dtype(node)])
 
 
 def _softmax(writer: Writer, node: fx.Node, name: str) -> None:
-    axis = int(node.args[1]) % node.meta["val"].dim()  # type: ignore[arg-type]
-    writer.emit("Softmax", [writer.value(node.args[0])], name, axis=axis)
+    axis = int(arguments(node)[1]) % node.meta["val"].dim()
+    writer.emit("Softmax", [writer.value(arguments(node)[0])], name, axis=axis)
 
 
 RULES: Mapping[Any, Rule] = {

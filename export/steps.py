@@ -75,6 +75,9 @@ def claim_folder(out: Path) -> None:
     Raises ``IoFailed`` when ``out`` holds something that is not a bundle, or when its parent
     cannot be created or written.
     """
+    if out.name in ("", ".."):
+        # The bundle is renamed to its name in the end.
+        raise IoFailed("replace", out, "it names no folder of its own, like out/bundle")
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise IoFailed("replace", out, "it is not a folder")
     if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").is_file():

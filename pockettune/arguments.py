@@ -16,6 +16,10 @@ from pockettune.simulate import command as simulate
 __all__ = ["parser"]
 
 
+_MOST_THREADS = 64
+"""As the runner's."""
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose complaints are our errors."""
 
@@ -144,8 +148,8 @@ def _common(add: argparse.ArgumentParser) -> None:
     add.add_argument("--seed", type=_seed, default=0, help="same seed, same result (default: 0)")
     add.add_argument(
         "--threads",
-        type=_count,
-        default=len(os.sched_getaffinity(0)),
+        type=_threads,
+        default=min(len(os.sched_getaffinity(0)), _MOST_THREADS),
         help="(default: this machine's, %(default)s)",
     )
     add.add_argument("--json", action="store_true", help="print the result as JSON, nothing else")
@@ -153,6 +157,10 @@ def _common(add: argparse.ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     return _whole(text, 1, 1_000_000)
+
+
+def _threads(text: str) -> int:
+    return _whole(text, 1, _MOST_THREADS)
 
 
 def _seed(text: str) -> int:
@@ -180,4 +188,6 @@ def _picture(text: str) -> Path:
     path = Path(text)
     if path.suffix.lower() != ".png":
         raise argparse.ArgumentTypeError(f"{text!r} does not end in .png")
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder")
     return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import io
 import json
 import signal
@@ -23,13 +22,11 @@ from pockettune.data import command as data
 from pockettune.errors import (
     Bug,
     ConfigInvalid,
-    DiskFull,
     Interrupted,
-    IoFailed,
     OutOfMemory,
     PocketTuneError,
 )
-from pockettune.files import storage_errors, write_atomically
+from pockettune.files import storage_error, storage_errors, write_atomically
 from pockettune.images import photo_files, read_photo
 from pockettune.personalize import Drawing, Subject, Training, generate, personalize, tokenizer_of
 from pockettune.progress import progress
@@ -66,10 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail(OutOfMemory("use a bundle of a smaller model"))
     except OSError as error:
-        path = error.filename or "a file"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(DiskFull(path))
-        return _fail(IoFailed("use", path, error.strerror or error))
+        return _fail(storage_error(error, "use", error.filename or "a file"))
     except Exception:  # noqa: BLE001  A person gets a sentence, and the trace to send us.
         with tempfile.NamedTemporaryFile(
             "w", prefix="pockettune-", suffix=".log", delete=False

@@ -124,6 +124,11 @@ def _quoted(value: object) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 4]}...{text[-1]}"
 
 
+def _plain(value: object) -> str:
+    """As :func:`_quoted`, without the quotes: for numbers, and texts of our own."""
+    return _quoted(value)[1:-1]
+
+
 def _listed(values: str | Iterable[object]) -> str:
     """The valid values of a sentence: a phrase as it is, or a list with commas."""
     return values if isinstance(values, str) else ", ".join(str(value) for value in values)
@@ -251,7 +256,7 @@ class BundleFormatUnsupported(BundleError):
 
     def __init__(self, folder: _Name, found: int, supported: Iterable[int]) -> None:
         super().__init__(
-            f"The bundle {folder} has format {_quoted(found)[1:-1]}, and this version reads"
+            f"The bundle {folder} has format {_plain(found)}, and this version reads"
             f" {_listed(supported)}; update PocketTune or export the bundle again."
         )
 
@@ -284,7 +289,7 @@ class EngineVersionMismatch(BundleError):
 
     def __init__(self, engine: str, bundle_version: str, engine_version: str) -> None:
         super().__init__(
-            f"The bundle was made for {engine} {_quoted(bundle_version)[1:-1]}, and this is"
+            f"The bundle was made for {engine} {_plain(bundle_version)}, and this is"
             f" {engine_version}; install the bundle's version or export the bundle again."
         )
 
@@ -335,8 +340,8 @@ class StateMismatch(TensorError):
 
     def __init__(self, path: _Name, setting: str, found: object, expected: object) -> None:
         super().__init__(
-            f"The saved state {path} has {setting} {_quoted(found)[1:-1]}, and this run has"
-            f" {_quoted(expected)[1:-1]}; run with the same inputs and settings, or into another"
+            f"The saved state {path} has {setting} {_plain(found)}, and this run has"
+            f" {_plain(expected)}; run with the same inputs and settings, or into another"
             " folder."
         )
 
@@ -566,7 +571,7 @@ class UpdateInvalid(FederationError):
 
     def __init__(self, where: str, reason: object) -> None:
         super().__init__(
-            f"The update is not valid: {_quoted(where)[1:-1]}: {_quoted(reason)[1:-1]}; have the"
+            f"The update is not valid: {_plain(where)}: {_plain(reason)}; have the"
             " client write it again."
         )
 
@@ -578,7 +583,7 @@ class UpdateMismatch(FederationError):
 
     def __init__(self, name: str, found: object, expected: object) -> None:
         super().__init__(
-            f"The update is for {name} {_quoted(found)[1:-1]}, and {_quoted(expected)[1:-1]} is"
+            f"The update is for {name} {_plain(found)}, and {_plain(expected)} is"
             " expected; have the client fetch the current round."
         )
 
@@ -615,7 +620,7 @@ class DataInvalid(FederationError):
     def __init__(self, name: str, file: str, reason: object) -> None:
         super().__init__(
             f"The file {file} of the data set {_quoted(name)} cannot be used:"
-            f" {_quoted(reason)[1:-1]}; get it again."
+            f" {_plain(reason)}; get it again."
         )
 
 

@@ -11,9 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pockettune.errors import DiskFull, IoFailed
+from pockettune.errors import DiskFull, IoFailed, StorageError
 
-__all__ = ["open_plain", "storage_errors", "sync_folder", "write_atomically"]
+__all__ = ["open_plain", "storage_error", "storage_errors", "sync_folder", "write_atomically"]
 
 # EFBIG is the limit that a shell or a supervisor sets on file sizes: full, as far as we can see.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -25,9 +25,14 @@ def storage_errors(action: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise DiskFull(path) from error
-        raise IoFailed(action, path, error.strerror or error) from error
+        raise storage_error(error, action, path) from error
+
+
+def storage_error(error: OSError, action: str, path: Path | str) -> StorageError:
+    """``DiskFull`` or ``IoFailed`` for an ``OSError`` that came of ``action`` on ``path``."""
+    if error.errno in _FULL:
+        return DiskFull(path)
+    return IoFailed(action, path, error.strerror or error)
 
 
 def open_plain(path: Path) -> io.BufferedReader:

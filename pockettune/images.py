@@ -7,6 +7,7 @@ is transparent laid on white, the middle cut out in the bundle's shape, resized 
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from pathlib import Path
 
@@ -25,6 +26,21 @@ FEWEST_PHOTOS = 3
 _ENDINGS = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpeg", ".jpg", ".png"}
     | {".jp2", ".jpe", ".tif", ".tiff", ".webp"}
+)
+
+# What Pillow and its codecs raise for broken files: SyntaxError for PNG chunks, RuntimeError for
+# AVIF, struct.error for EXIF, and so on. Only want of memory is another's fault.
+_UNDECODABLE = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    Image.DecompressionBombError,
 )
 
 
@@ -54,14 +70,14 @@ def read_photo(path: Path, height: int, width: int) -> Image.Image:
     """
     try:
         with warnings.catch_warnings():
-            # Pillow warns above 89 megapixels; phones make photos of 200. It still refuses bombs.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Of damaged metadata, and above 89 megapixels; phones make photos of 200. It still
+            # refuses bombs.
+            warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 upright = ImageOps.exif_transpose(image)
                 rgb = _on_white(_in_srgb(upright))
         return _middle(rgb, height, width).resize((width, height), Image.Resampling.LANCZOS)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow raises SyntaxError for broken PNG chunks and ValueError for some broken headers.
+    except _UNDECODABLE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         if isinstance(error, UnidentifiedImageError):
             reason = "it is not an image in a known format"

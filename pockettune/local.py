@@ -66,7 +66,7 @@ class LocalTraining:
         for name, low in (("epochs", 1), ("steps", 0), ("batch_size", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value < _STEPS:
-                raise ConfigInvalid(name, value, f"an integer of at least {low}")
+                raise ConfigInvalid(name, value, f"an integer from {low} to {_STEPS - 1}")
         if self.optimizer not in ("sgd", "adamw"):
             raise ConfigInvalid("optimizer", self.optimizer, ("sgd", "adamw"))
         if not 0.0 < self.learning_rate < math.inf:
@@ -87,8 +87,15 @@ class LocalTraining:
         )
 
     def steps_for(self, examples: int) -> int:
-        """Number of steps of a client with that many examples."""
-        return self.steps or self.epochs * -(-examples // self.batch_size)
+        """Number of steps of a client with that many examples.
+
+        Raises ConfigInvalid for more than a round has random numbers for.
+        """
+        steps = self.steps or self.epochs * -(-examples // self.batch_size)
+        if steps >= _STEPS:
+            valid = f"fewer: a client with {examples} examples would take {steps} steps"
+            raise ConfigInvalid("epochs", self.epochs, f"{valid}, and may take {_STEPS - 1}")
+        return steps
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from pockettune.errors import ConfigInvalid
 from pockettune.program import Program
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from torch import Tensor
 
     from pockettune.aggregate import Aggregator
@@ -45,7 +46,7 @@ __all__ = [
     "names",
 ]
 
-_Config = TypeVar("_Config")
+_Config = TypeVar("_Config", bound="DataclassInstance")
 
 PLAIN = "fedavg"
 """The name of no method: every stage is that of federated averaging."""
@@ -190,7 +191,7 @@ def names() -> list[str]:
 def get(name: str) -> Method:
     """The method of that name. Raises ConfigInvalid naming the valid ones."""
     if name not in names():
-        raise ConfigInvalid("method", name, names())
+        raise ConfigInvalid("method", name, [PLAIN, *names()])
     method: Method = importlib.import_module(f"pockettune.methods.{name}").METHOD
     return method
 
@@ -208,7 +209,7 @@ def config_from_json(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
 
     Raises ConfigInvalid for an unknown key, naming the valid ones, or a value out of range.
     """
-    valid = [entry.name for entry in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    valid = [entry.name for entry in dataclasses.fields(kind)]
     for key, value in values.items():
         if key not in valid:
             raise ConfigInvalid(key, value, valid)

@@ -164,7 +164,8 @@ def _check_task(bundle: Bundle) -> None:
 
 
 def tokenizer_of(bundle: Bundle) -> Tokenizer:
-    """The tokenizer whose vocabulary the bundle carries."""
+    """The tokenizer whose vocabulary the bundle carries. Raises ConfigInvalid for another task."""
+    _check_task(bundle)
     text = bundle.manifest["text"]
     files = text["tokenizer"]
     return Tokenizer(bundle.path(files["vocab"]), bundle.path(files["merges"]), text)

@@ -23,7 +23,7 @@ from torch import Tensor
 from pockettune import random
 from pockettune.aggregate import Tensors
 from pockettune.data.dataset import Split
-from pockettune.errors import RoundFailed
+from pockettune.errors import RoundFailed, UpdateInvalid
 from pockettune.federation import Federation
 from pockettune.local import Identity, batch_plan, draw, hyper_values
 from pockettune.method import View
@@ -67,8 +67,8 @@ class ServerState:
 
 @dataclass(frozen=True, slots=True)
 class ClientResult:
-    """What comes back from a client: the bytes of its update, or why there is none ("empty":
-    it has no examples; "diverged": its loss or its parameters are no longer finite)."""
+    """What comes back from a client: the bytes of its update, or why there is none ("empty": it has
+    no examples; "diverged": its loss or parameters are not finite, or beyond the codec)."""
 
     client: int
     update: bytes | None
@@ -130,7 +130,8 @@ def train_client(
     loss = float(np.mean(losses))
     if not (math.isfinite(loss) and np.isfinite(parameters).all()):
         return ClientResult(client, None, "diverged", examples, loss)
-    change = _by_name(federation.model.views, parameters - state.parameters)
+    with np.errstate(over="ignore"):  # the codec refuses what is not finite
+        change = _by_name(federation.model.views, parameters - state.parameters)
     update = Update(
         method=federation.composition.name,
         bundle_id=federation.digest,
@@ -139,7 +140,10 @@ def train_client(
         metrics={"loss": loss},
         tensors=change,
     )
-    encoded = write_update(update, federation.codec, federation.seed, identity.index("step"))
+    try:
+        encoded = write_update(update, federation.codec, federation.seed, identity.index("step"))
+    except UpdateInvalid:
+        return ClientResult(client, None, "diverged", examples, loss)
     return ClientResult(client, encoded, None, examples, loss)
 
 

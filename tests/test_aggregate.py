@@ -66,4 +66,4 @@ def test_optimizers_are_those_of_the_paper(kind: str) -> None:
 )
 def test_values_out_of_range_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ConfigInvalid, match="'server_"):
-        ServerOptimizer(**values)  # type: ignore[arg-type]
+        ServerOptimizer(**values)

@@ -36,6 +36,7 @@ def fails(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> tuple[int
         ([*PERSONALIZE, "--learning-rate", "-1"], "'-1' is not a number above 0"),
         ([*PERSONALIZE, "--unknown"], "Unrecognized arguments: --unknown"),
         ([*GENERATE, "--seed", "-3"], "'-3' is not a whole number from 0"),
+        ([*GENERATE, "--threads", "65"], "'65' is not a whole number from 1 to 64"),
         ([*GENERATE, "-o", "a.jpg"], "'a.jpg' does not end in .png"),
     ],
 )
@@ -63,6 +64,28 @@ def test_a_missing_bundle(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("options", [[], ["--no-preview"], ["--preview", "a frog"]])
+def test_a_bundle_of_another_task(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str]
+) -> None:
+    bundle = str(Path(__file__).parent.parent / "spec/vectors/bundle_classification")
+    command = ["personalize", "--bundle", bundle, "--photos", "p", "--subject", "sks"]
+    command += ["--class", "frog", "--out", str(tmp_path / "out"), *options]
+    status, sentence = fails(capsys, command)
+    assert status == 55
+    assert "bundle_classification (classification)'; valid: text_to_image." in sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_place_of_a_picture(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").mkdir()
+    status, sentence = fails(capsys, [*GENERATE[:-1], str(tmp_path / "a.png")])
+    assert status == 2
+    assert "a.png' is a folder" in sentence
+
+
 def test_a_bug_of_ours_is_one_sentence_with_a_log(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -80,6 +103,7 @@ def test_a_bug_of_ours_is_one_sentence_with_a_log(
     [
         (KeyboardInterrupt(), 5, "Stopped by a signal; run the same command again"),
         (OSError(28, "No space left on device", "x"), 4, "The disk filled up while x was written"),
+        (OSError(27, "File too large", "x"), 4, "The disk filled up while x was written"),
         (PermissionError(13, "Permission denied", "x"), 3, "Cannot use x: Permission denied"),
         (MemoryError(), 6, "There is not enough memory; what was saved stays valid"),
     ],

@@ -191,6 +191,14 @@ def test_models_that_do_not_fit_are_refused(
         load_classifier(name, shape, classes)
 
 
+def test_more_steps_than_a_round_has_random_numbers_for_are_refused() -> None:
+    """Step 2^20 of one client would draw what step 0 of the next one draws."""
+    training = LocalTraining(epochs=2**19, batch_size=8)
+    assert training.steps_for(8) == 2**19
+    with pytest.raises(ConfigInvalid, match=r"'epochs' cannot be '524288'.* 1048576 steps"):
+        training.steps_for(9)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -206,4 +214,4 @@ def test_models_that_do_not_fit_are_refused(
 )
 def test_values_out_of_range_are_refused(key: str, value: object) -> None:
     with pytest.raises(ConfigInvalid, match=f"'{key}' cannot be"):
-        LocalTraining(**{key: value})  # type: ignore[arg-type]
+        LocalTraining(**{key: value})

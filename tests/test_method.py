@@ -31,7 +31,9 @@ def test_listing_imports_no_method() -> None:
 
 
 def test_an_unknown_method_is_refused() -> None:
-    with pytest.raises(ConfigInvalid, match="'method' cannot be 'nothing'; valid: hollowed_net"):
+    with pytest.raises(
+        ConfigInvalid, match="'method' cannot be 'nothing'; valid: fedavg, hollowed_net"
+    ):
         method.get("nothing")
 
 

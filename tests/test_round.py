@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def clients(number: int) -> Split:
 def federation_of(
     local: LocalTraining = LOCAL, server: ServerOptimizer | None = None, **options: object
 ) -> Federation:
-    return bind(compose("fedavg", {}), MODEL, local, server or ServerOptimizer(), **options)  # type: ignore[arg-type]
+    return bind(compose("fedavg", {}), MODEL, local, server or ServerOptimizer(), **options)
 
 
 def test_one_client_and_one_epoch_is_central_sgd() -> None:
@@ -139,6 +140,20 @@ def test_a_diverged_client_is_left_out_and_counted() -> None:
     end, report = run_round(federation, start, [0, 1, 2], data.__getitem__)
     alone, _ = run_round(federation, start, [0], clients)
     assert report.excluded == {"diverged": 1, "empty": 1}
+    assert np.array_equal(end.parameters, alone.parameters)
+
+
+def test_a_client_beyond_its_codec_is_left_out_and_counted() -> None:
+    """float16 ends at 65,504; nobody else's round ends there."""
+    federation = federation_of(LocalTraining(steps=1, learning_rate=0.1), codec="dense:f16")
+    start = initial_state(federation)
+    wild = split_of(10)
+    wild.inputs[:] *= 1e12
+    data = {0: clients(0), 1: wild}
+    end, report = run_round(federation, start, [0, 1], data.__getitem__)
+    alone, _ = run_round(federation, start, [0], data.__getitem__)
+    assert math.isfinite(train_client(federation, start, 1, wild).loss)
+    assert report.excluded == {"diverged": 1}
     assert np.array_equal(end.parameters, alone.parameters)
 
 

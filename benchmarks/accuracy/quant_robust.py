@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.bundles import WORK
-from benchmarks.record import machine, record
+from benchmarks.record import machine, mean_and_spread, record
 from pockettune import data, tensor_file
 from pockettune.evaluation import evaluate
 from pockettune.local import LocalTraining
@@ -116,8 +115,7 @@ def table(runs: dict[str, list[list[dict[str, Any]]]]) -> list[dict[str, Any]]:
             row: dict[str, Any] = {"variant": variant, "scale": scale, "seeds": len(by_seed)}
             for bits in BITS:
                 values = [seed[index][f"bits_{bits}"] for seed in by_seed]
-                spread = f" ± {(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else ""
-                row[f"bits_{bits}"] = f"{statistics.mean(values):.1f}{spread}"
+                row[f"bits_{bits}"] = mean_and_spread(values)
             rows.append(row)
     return rows
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.bundles import WORK
-from benchmarks.record import machine, record
+from benchmarks.record import machine, mean_and_spread, record
 from pockettune import data
 from pockettune.evaluation import quantized_parameters
 from pockettune.federation import cross_entropy_objective
@@ -162,8 +161,7 @@ def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"training": training, "seeds": len(runs)}
         for bits in (FULL, *BITS) if training == PLAIN else BITS:
             values = [result(run, training, bits) for run in runs]
-            spread = f" ± {(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else ""
-            row[f"bits_{bits}"] = f"{statistics.mean(values):.1f}{spread}"
+            row[f"bits_{bits}"] = mean_and_spread(values)
         rows.append(row)
     return rows
 

@@ -24,7 +24,7 @@ from export.lowering.private import (
     without_code_generation,
 )
 from export.lowering.runtime import ProgramFile
-from export.lowering.split import ChunkGraph, chunk_graph, split
+from export.lowering.split import ChunkGraph, chunk_graph, operator_name, split
 from export.parity import relative_error
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def _interpret(run: Sequence[fx.Node], values: Values) -> None:
     for node in run:
         arguments = fx.map_arg(node.args, lambda value: values[value])
         keywords = fx.map_arg(node.kwargs, lambda value: values[value])
-        values[node] = node.target(*arguments, **keywords)  # type: ignore[operator]
+        target: Any = node.target
+        values[node] = target(*arguments, **keywords)
 
 
 def _forget(graph: fx.Graph, run: Sequence[fx.Node], values: Values) -> None:
@@ -161,6 +162,6 @@ def _describe(program: ExportedProgram, run: Sequence[fx.Node], values: Values) 
     def text(node: fx.Node) -> str:
         shape = "x".join(map(str, node.meta["val"].shape)) or "scalar"
         error = f" (error {errors[node]:.2g})" if node in errors else ""
-        return f"{node.target.__name__} [{shape}]{error}"  # type: ignore[union-attr]
+        return f"{operator_name(node)} [{shape}]{error}"
 
     return [text(node) for node in run]

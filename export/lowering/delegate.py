@@ -6,7 +6,7 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from export.lowering.private import ConstantStore, encode
-from export.lowering.split import ChunkGraph
+from export.lowering.split import ChunkGraph, operator_name
 from pockettune.errors import LoweringFailed
 
 __all__ = ["encode_chunk"]
@@ -63,9 +63,9 @@ def encode_chunk(
     try:
         return encode(program, chunk.graph, store, passes=any(map(_needs_passes, operators)))
     except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        names = dict.fromkeys(str(node.target.__name__) for node in operators)
+        names = dict.fromkeys(map(operator_name, operators))
         raise LoweringFailed(name, ", ".join(names), f"{type(error).__name__}: {error}") from error
 
 
 def _needs_passes(node: fx.Node) -> bool:
-    return str(node.target.__name__) not in _UNTOUCHED_BY_PASSES  # type: ignore[union-attr]
+    return operator_name(node) not in _UNTOUCHED_BY_PASSES

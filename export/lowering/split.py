@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx
@@ -13,7 +14,7 @@ from torch.export import ExportedProgram
 from export.lowering.chunks import Stage
 from export.lowering.private import DELEGATE_CALL, delegate_module, exported_program, faked
 
-__all__ = ["ChunkGraph", "chunk_graph", "split"]
+__all__ = ["ChunkGraph", "chunk_graph", "operator_name", "split"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,12 @@ class ChunkGraph:
     constants: tuple[fx.Node, ...]
     inputs: tuple[fx.Node, ...]
     outputs: tuple[fx.Node, ...]
+
+
+def operator_name(node: fx.Node) -> str:
+    """The name of a node's operator, without its namespace."""
+    target: Any = node.target
+    return str(target.__name__)
 
 
 def chunk_graph(program: ExportedProgram, chunk: Sequence[fx.Node]) -> ChunkGraph:

@@ -9,7 +9,7 @@ from torch.fx import Node
 
 from export.passes.editor import Editor
 from export.passes.filters import Filter
-from export.passes.pixels import from_line, lines_of, row_operands, side_by_side, sum_of
+from export.passes.pixels import from_line, lines_of, row_operands, side_by_side
 from export.passes.weights import StoredWeight
 
 __all__ = ["input_gradient", "strided_input_gradient"]
@@ -46,18 +46,19 @@ def input_gradient(editor: Editor, moved: Filter, gradient: Node, shape: Sequenc
             _times_joined(editor, moved, operand, row)
             for operand, row in zip(operands, moved.taps, strict=True)
         ]
-        return editor.reshape(sum_of(editor, products), (samples, height, width, channels))
-    total: Node | None = None
-    for index in range(len(moved.taps)):
+        return editor.reshape(editor.sum(products), (samples, height, width, channels))
+
+    def product(index: int) -> Node:
         down, right = divmod(index, moved.width)
         first_row = moved.height - 1 - down + max(-above, 0)
         first_column = moved.width - 1 - right + max(-left, 0)
         piece = editor.slice(padded, 1, first_row, first_row + height)
         piece = editor.slice(piece, 2, first_column, first_column + width)
         flat = editor.reshape(piece, (samples * height * width, moved.outputs))
-        product = _times(editor, moved, flat, index)
-        total = product if total is None else editor.call(aten.add.Tensor, total, product)
-    return editor.reshape(total, (samples, height, width, channels))  # type: ignore[arg-type]
+        return _times(editor, moved, flat, index)
+
+    total = editor.sum(map(product, range(len(moved.taps))))
+    return editor.reshape(total, (samples, height, width, channels))
 
 
 def _backward_stacked(
@@ -82,7 +83,7 @@ def _backward_stacked(
     for right, first in enumerate(first_columns):
         part = editor.slice(of_columns, 2, first, first + width)
         terms.append(editor.slice(part, 3, right * channels, (right + 1) * channels))
-    return sum_of(editor, terms)
+    return editor.sum(terms)
 
 
 def strided_input_gradient(

@@ -18,10 +18,10 @@ import torch
 from torch.fx import Node
 
 from export.passes.convolution_gradients import input_gradient, strided_input_gradient
-from export.passes.editor import Editor, apply_rules
+from export.passes.editor import Editor, apply_rules, arguments
 from export.passes.filters import Filter, read_filter
-from export.passes.pixels import from_line, lines_of, row_operands, side_by_side, sum_of
-from export.passes.weights import FrozenWeights
+from export.passes.pixels import from_line, lines_of, row_operands, side_by_side
+from export.passes.weights import FrozenWeights, StoredWeight
 from pockettune.errors import ModelUnsupported
 
 __all__ = ["expand_convolutions"]
@@ -37,26 +37,22 @@ def expand_convolutions(editor: Editor, weights: FrozenWeights) -> int:
     """
 
     def forward(editor: Editor, node: Node) -> Node:
-        x, weight, bias, stride, padding, dilation, transposed, _, groups = node.args
-        moved = read_filter(
-            editor, weights, x, weight, stride, padding, dilation, transposed, groups
-        )
+        x, weight, bias, *how = arguments(node)
+        moved = read_filter(editor, weights, x, weight, how)
         run = _forward_joined if moved.is_joined else _forward
-        result = run(editor, moved, x, node.meta["val"].shape)  # type: ignore[arg-type]
+        result = run(editor, moved, x, node.meta["val"].shape)
         if bias is not None:
             result = editor.call(aten.add.Tensor, result, bias)
         return editor.permute(result, (0, 3, 1, 2))
 
     def backward(editor: Editor, node: Node) -> tuple[Node, ...]:
-        gradient, x, weight, _, stride, padding, dilation, transposed, _, groups, mask = node.args
-        if mask[1] or mask[2]:  # type: ignore[index]
+        gradient, x, weight, _, *how, mask = arguments(node)
+        if mask[1] or mask[2]:
             raise ModelUnsupported("convolution", "a trained filter", "frozen filters")
-        moved = read_filter(
-            editor, weights, x, weight, stride, padding, dilation, transposed, groups
-        )
-        shape = x.meta["val"].shape  # type: ignore[union-attr]
+        moved = read_filter(editor, weights, x, weight, how)
+        shape = x.meta["val"].shape
         spread = input_gradient if moved.stride == 1 else strided_input_gradient
-        return (editor.permute(spread(editor, moved, gradient, shape), (0, 3, 1, 2)),)  # type: ignore[arg-type]
+        return (editor.permute(spread(editor, moved, gradient, shape), (0, 3, 1, 2)),)
 
     return apply_rules(
         editor,
@@ -109,7 +105,7 @@ def _forward_joined(editor: Editor, moved: Filter, x: Node, shape: Sequence[int]
             for operand, part in zip(operands, moved.taps, strict=True)
         ]
     pixels = (samples * out_height * out_width, outputs)
-    scaled = moved.taps[0].scaled(editor, editor.reshape(sum_of(editor, terms), pixels))
+    scaled = moved.taps[0].scaled(editor, editor.reshape(editor.sum(terms), pixels))
     return editor.reshape(scaled, (samples, out_height, out_width, outputs))
 
 
@@ -122,8 +118,8 @@ def _forward(editor: Editor, moved: Filter, x: Node, shape: Sequence[int]) -> No
     phases = editor.reshape(
         padded, (samples * rows // stride, stride, columns // stride, stride * channels)
     )
-    total: Node | None = None
-    for index, tap in enumerate(moved.taps):
+
+    def product(index: int, tap: StoredWeight) -> Node:
         down, right = divmod(index, moved.width)
         piece = padded
         if stride > 1:
@@ -134,7 +130,8 @@ def _forward(editor: Editor, moved: Filter, x: Node, shape: Sequence[int]) -> No
         piece = editor.slice(piece, 1, down // stride, down // stride + out_height)
         piece = editor.slice(piece, 2, right // stride, right // stride + out_width)
         flat = editor.reshape(piece, (samples * out_height * out_width, channels))
-        product = editor.call(aten.linear.default, flat, tap.node(editor))
-        total = product if total is None else editor.call(aten.add.Tensor, total, product)
-    scaled = moved.taps[0].scaled(editor, total)  # type: ignore[arg-type]
+        return editor.call(aten.linear.default, flat, tap.node(editor))
+
+    total = editor.sum(product(index, tap) for index, tap in enumerate(moved.taps))
+    scaled = moved.taps[0].scaled(editor, total)
     return editor.reshape(scaled, (samples, out_height, out_width, moved.outputs))

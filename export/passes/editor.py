@@ -8,8 +8,9 @@ each pass is linear in the nodes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial, reduce
 from typing import Any, TypeAlias
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_aggregate
 
-__all__ = ["PIXELS_FIRST", "Editor", "Rule", "apply_rules"]
+__all__ = ["PIXELS_FIRST", "Editor", "Rule", "apply_rules", "arguments"]
 
 aten = torch.ops.aten
 
@@ -122,11 +123,15 @@ class Editor:
             return self.call(target, left, right)
         return self.reshape(self.call(target, left, self.scalar(right)), left.meta["val"].shape)
 
-    def replace(self, node: Node, new: Node | tuple[Node, ...]) -> None:
+    def sum(self, terms: Iterable[Node]) -> Node:
+        """One or more nodes added up, each as soon as it is emitted: few are alive at a time."""
+        return reduce(partial(self.call, aten.add.Tensor), terms)
+
+    def replace(self, node: Node, new: Node | tuple[Node | None, ...]) -> None:
         """Put ``new`` in the place of ``node``; a tuple in the place of its ``getitem`` users."""
         if isinstance(new, tuple):
             for user in list(node.users):
-                user.replace_all_uses_with(new[user.args[1]])  # type: ignore[index]
+                user.replace_all_uses_with(new[arguments(user)[1]])
                 self.graph.erase_node(user)
         elif new is not node:
             node.replace_all_uses_with(new)
@@ -134,8 +139,14 @@ class Editor:
             self.graph.erase_node(node)
 
 
-Rule: TypeAlias = Callable[[Editor, Node], "Node | tuple[Node, ...] | None"]
-"""Emits the replacement of a node, in front of it, and returns it; None leaves the node."""
+Rule: TypeAlias = Callable[[Editor, Node], "Node | tuple[Node | None, ...] | None"]
+"""Emits the replacement of a node, in front of it, and returns it; None leaves the node. In a tuple
+None stands for what nobody asked for."""
+
+
+def arguments(node: Node) -> tuple[Any, ...]:
+    """What a node's operator is called with, each as the operator's schema says."""
+    return node.args
 
 
 def apply_rules(editor: Editor, rules: Mapping[Any, Rule]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from export.passes.editor import Editor, Rule, apply_rules
+from export.passes.editor import Editor, Rule, apply_rules, arguments
 
 __all__ = ["expand_elementwise", "expand_error_function", "numbers_to_tensors"]
 
@@ -22,7 +22,7 @@ def expand_error_function(editor: Editor) -> int:
     """``erf`` by a polynomial in ``1 / (1 + p |x|)`` times ``exp(-x * x)``."""
 
     def erf(editor: Editor, node: Node) -> Node:
-        x: Node = node.args[0]  # type: ignore[assignment]
+        x: Node = arguments(node)[0]
         mul, add, div = aten.mul.Tensor, aten.add.Tensor, aten.div.Tensor
         magnitude = editor.call(aten.abs.default, x)
         denominator = editor.binary(add, editor.binary(mul, magnitude, _ERF_P), 1.0)
@@ -46,11 +46,11 @@ def expand_elementwise(editor: Editor) -> int:
     """Squares, reciprocals, broadcasts and scattered slices in simpler operators."""
 
     def power(editor: Editor, node: Node) -> Node | None:
-        x, exponent = node.args
+        x, exponent = arguments(node)
         if node.meta["val"].dtype != torch.float32:
             return None
         if exponent == 1:
-            return x  # type: ignore[return-value]
+            return x
         if exponent == 2:
             return editor.call(aten.mul.Tensor, x, x)
         if exponent == 0.5:
@@ -62,11 +62,11 @@ def expand_elementwise(editor: Editor) -> int:
     def reciprocal(editor: Editor, node: Node) -> Node | None:
         if node.meta["val"].dtype != torch.float32:
             return None
-        inverse = editor.call(aten.div.Tensor, editor.scalar(1.0), node.args[0])
+        inverse = editor.call(aten.div.Tensor, editor.scalar(1.0), arguments(node)[0])
         return editor.reshape(inverse, node.meta["val"].shape)
 
     def expand(editor: Editor, node: Node) -> Node | None:
-        x: Node = node.args[0]  # type: ignore[assignment]
+        x: Node = arguments(node)[0]
         old, new = x.meta["val"].shape, node.meta["val"].shape
         if node.meta["val"].dtype != torch.float32:
             return None
@@ -77,25 +77,25 @@ def expand_elementwise(editor: Editor) -> int:
         return editor.call(aten.mul.Tensor, editor.reshape(x, old), ones)
 
     def slice_scatter(editor: Editor, node: Node) -> Node | None:
-        source, *rest = node.args[1:]
-        base: Node = node.args[0]  # type: ignore[assignment]
+        source, *rest = arguments(node)[1:]
+        base: Node = arguments(node)[0]
         zeros = editor.constant_value(base)
         is_fill = any(base.target is target for target in _ZERO_FILLS) or (
-            base.target is aten.full.default and base.args[1] == 0
+            base.target is aten.full.default and arguments(base)[1] == 0
         )
         if not is_fill and (zeros is None or zeros.any()):
             return None
         shape = node.meta["val"].shape
-        dimension = int(rest[0]) % len(shape) if rest else 0  # type: ignore[arg-type]
+        dimension = int(rest[0]) % len(shape) if rest else 0
         if len(rest) > 3 and rest[3] != 1:
             return None
-        length = source.meta["val"].shape[dimension]  # type: ignore[union-attr]
-        start = int(rest[1] or 0) if len(rest) > 1 else 0  # type: ignore[arg-type]
+        length = source.meta["val"].shape[dimension]
+        start = int(rest[1] or 0) if len(rest) > 1 else 0
         start = start + shape[dimension] if start < 0 else start
         widths = [0] * (2 * len(shape))
         widths[2 * (len(shape) - 1 - dimension)] = start
         widths[2 * (len(shape) - 1 - dimension) + 1] = shape[dimension] - start - length
-        return editor.pad(source, widths)  # type: ignore[arg-type]
+        return editor.pad(source, widths)
 
     return apply_rules(
         editor,
@@ -120,7 +120,7 @@ def numbers_to_tensors(editor: Editor) -> int:
 
     def arithmetic(target: Any, *, swap: bool = False) -> Rule:
         def rule(editor: Editor, node: Node) -> Node | None:
-            left, right = node.args[:2]
+            left, right = arguments(node)[:2]
             if node.meta["val"].dtype != torch.float32:
                 return None
             if isinstance(left, Node) and isinstance(right, Node):
@@ -128,8 +128,8 @@ def numbers_to_tensors(editor: Editor) -> int:
             if node.kwargs:  # alpha, rounding mode
                 return None
             if right == 1 and target in (aten.mul.Tensor, aten.div.Tensor):
-                return left  # type: ignore[return-value]
-            operands = [n if isinstance(n, Node) else editor.scalar(n) for n in (left, right)]  # type: ignore[arg-type]
+                return left
+            operands = [n if isinstance(n, Node) else editor.scalar(n) for n in (left, right)]
             if any(n.meta["val"].dtype != torch.float32 for n in operands):
                 return None
             if swap:

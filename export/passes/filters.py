@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from torch.fx import Node
 
 from export.passes.editor import Editor
 from export.passes.weights import FrozenWeights, StoredWeight, TracedWeight
@@ -47,27 +51,25 @@ class Filter:
 def read_filter(
     editor: Editor,
     weights: FrozenWeights,
-    x: object,
-    weight: object,
-    stride: object,
-    padding: object,
-    dilation: object,
-    transposed: object,
-    groups: object,
+    x: Node,
+    weight: Node,
+    how: Sequence[Any],
 ) -> Filter:
-    """The filter of a convolution from its operands; ``x`` is the input.
+    """The filter of a convolution from its operands; ``x`` is the input, ``how`` what follows the
+    bias.
 
     Raises ``ModelUnsupported`` as ``expand_convolutions`` says.
     """
     frozen = TracedWeight.at(editor, weight)
     if frozen is None:
         raise ModelUnsupported("convolution", "a trained filter", "frozen filters")
-    strides, paddings, dilations = list(stride), list(padding), list(dilation)  # type: ignore[call-overload]
+    stride, padding, dilation, transposed, _, groups = how
+    strides, paddings, dilations = list(stride), list(padding), list(dilation)
     if transposed or groups != 1 or set(dilations) != {1} or len(set(strides)) != 1:
         found = f"stride {strides}, dilation {dilations}, groups {groups}, transposed {transposed}"
         raise ModelUnsupported("convolution", found, "equal strides, dilation 1, one group")
     outputs, inputs, height, width = frozen.values.shape
-    area = x.meta["val"][:, 0].numel()  # type: ignore[attr-defined]
+    area = x.meta["val"][:, 0].numel()
     row = area * width * max(inputs, outputs)
     stacked = row * height <= _LARGEST_STACKED and frozen.values.numel() <= _LARGEST_FILTER
     taps = weights.taps(frozen, joined=row <= _LARGEST_ROW, stacked=stacked and strides[0] == 1)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from export.passes.editor import Editor, Rule, apply_rules
+from export.passes.editor import Editor, Rule, apply_rules, arguments
 
 __all__ = ["fold_constants", "fold_fills", "merge_constants"]
 
@@ -88,8 +88,8 @@ def fold_fills(editor: Editor) -> int:
             value = node.meta["val"]
             if value.numel() > _FREE_ELEMENTS:
                 return None
-            filled = node.args[1] if number is None else number
-            return editor.constant(torch.full(value.shape, filled, dtype=value.dtype))  # type: ignore[arg-type]
+            filled = arguments(node)[1] if number is None else number
+            return editor.constant(torch.full(value.shape, filled, dtype=value.dtype))
 
         return rule
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from export.passes.editor import PIXELS_FIRST, Editor, apply_rules
+from export.passes.editor import PIXELS_FIRST, Editor, apply_rules, arguments
 from export.passes.reductions import column_sums, sum_over
 
 __all__ = ["expand_norms"]
@@ -22,28 +22,28 @@ def expand_norms(editor: Editor) -> int:
     and variance."""
 
     def group_norm(editor: Editor, node: Node) -> tuple[Node, ...]:
-        x, weight, bias, samples, channels, _, groups, epsilon = node.args
-        shape = x.meta["val"].shape  # type: ignore[union-attr]
-        layout = _Layout.of(editor, x, samples, channels, groups)  # type: ignore[arg-type]
+        x, weight, bias, samples, channels, _, groups, epsilon = arguments(node)
+        shape = x.meta["val"].shape
+        layout = _Layout.of(editor, x, samples, channels, groups)
         if layout.pixels_first:
-            return _normalize_pixels_first(layout, x, weight, bias, epsilon)  # type: ignore[arg-type]
-        output, mean, scale = _normalize(editor, x, samples * groups, epsilon)  # type: ignore[operator, arg-type]
+            return _normalize_pixels_first(layout, x, weight, bias, epsilon)
+        output, mean, scale = _normalize(editor, x, samples * groups, epsilon)
         output = editor.reshape(output, shape)
         affine = [1, channels] + [1] * (len(shape) - 2)
         output = _affine(editor, output, weight, bias, affine)
         statistics = (samples, groups)
-        return output, editor.reshape(mean, statistics), editor.reshape(scale, statistics)  # type: ignore[arg-type]
+        return output, editor.reshape(mean, statistics), editor.reshape(scale, statistics)
 
     def group_norm_backward(editor: Editor, node: Node) -> tuple[Node | None, ...]:
-        gradient, x, mean, scale, weight, samples, channels, _, groups, mask = node.args
-        layout = _Layout.of(editor, x, samples, channels, groups)  # type: ignore[arg-type]
-        return _gradients(layout, gradient, x, mean, scale, weight, mask)  # type: ignore[arg-type]
+        gradient, x, mean, scale, weight, samples, channels, _, groups, mask = arguments(node)
+        layout = _Layout.of(editor, x, samples, channels, groups)
+        return _gradients(layout, gradient, x, mean, scale, weight, mask)
 
     def layer_norm(editor: Editor, node: Node) -> tuple[Node, ...]:
-        x, normalized, weight, bias, epsilon = node.args
-        shape = x.meta["val"].shape  # type: ignore[union-attr]
-        rows = math.prod(shape) // math.prod(normalized)  # type: ignore[arg-type]
-        output, mean, scale = _normalize(editor, x, rows, epsilon)  # type: ignore[arg-type]
+        x, normalized, weight, bias, epsilon = arguments(node)
+        shape = x.meta["val"].shape
+        rows = math.prod(shape) // math.prod(normalized)
+        output, mean, scale = _normalize(editor, x, rows, epsilon)
         output = editor.reshape(output, shape)
         output = _affine(editor, output, weight, bias, None)
         statistics = node.meta["val"][1].shape
@@ -53,7 +53,7 @@ def expand_norms(editor: Editor) -> int:
         editor,
         {
             aten.native_group_norm.default: group_norm,
-            aten.native_group_norm_backward.default: group_norm_backward,  # type: ignore[dict-item]
+            aten.native_group_norm_backward.default: group_norm_backward,
             aten.native_layer_norm.default: layer_norm,
         },
     )
@@ -76,7 +76,7 @@ class _Layout:
 
     @staticmethod
     def of(editor: Editor, x: Node, samples: int, channels: int, groups: int) -> _Layout:
-        moved = x.target is aten.permute.default and x.args[1] == list(PIXELS_FIRST)
+        moved = x.target is aten.permute.default and arguments(x)[1] == list(PIXELS_FIRST)
         return _Layout(editor, samples, channels, groups, tuple(x.meta["val"].shape), moved)
 
     @property

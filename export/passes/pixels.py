@@ -9,7 +9,7 @@ from torch.fx import Node
 
 from export.passes.editor import Editor
 
-__all__ = ["from_line", "lines_of", "row_operands", "side_by_side", "sum_of"]
+__all__ = ["from_line", "lines_of", "row_operands", "side_by_side"]
 
 aten = torch.ops.aten
 
@@ -55,10 +55,3 @@ def from_line(editor: Editor, lines: Node, start: int, height: int, width: int) 
 
 def side_by_side(editor: Editor, columns: Sequence[Node]) -> Node:
     return columns[0] if len(columns) == 1 else editor.call(aten.cat.default, columns, 3)
-
-
-def sum_of(editor: Editor, terms: Sequence[Node]) -> Node:
-    total, *others = terms
-    for term in others:
-        total = editor.call(aten.add.Tensor, total, term)
-    return total

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.fx import Node
 
-from export.passes.editor import Editor, apply_rules
+from export.passes.editor import Editor, apply_rules, arguments
 from pockettune.errors import ModelUnsupported
 
 __all__ = ["expand_pooling"]
@@ -42,27 +43,27 @@ def expand_pooling(editor: Editor) -> int:
         return known[x, window]
 
     def maximum(editor: Editor, node: Node) -> tuple[Node, ...]:
-        x: Node = node.args[0]  # type: ignore[assignment]
-        result = maxima(_before_rectifier(x), _window(node.args[1:], node)).result
+        x: Node = arguments(node)[0]
+        result = maxima(_before_rectifier(x), _window(arguments(node)[1:], node)).result
         if x.target is aten.relu.default:
             result = editor.call(aten.relu.default, result)
         # The second stands for the indices, which only the gradient reads: it has the masks.
         return (result,) * 2
 
     def maximum_backward(editor: Editor, node: Node) -> Node:
-        gradient, x, *how, _ = node.args
+        gradient, x, *how, _ = arguments(node)
         window = _window(how, node)
         if not all(_is_rectifiers_gradient(user, x) for user in node.users):
-            return _spread(editor, gradient, maxima(x, window))  # type: ignore[arg-type]
-        found = maxima(_before_rectifier(x), window)  # type: ignore[arg-type]
+            return _spread(editor, gradient, maxima(x, window))
+        found = maxima(_before_rectifier(x), window)
         positive = _mask(editor, editor.call(aten.relu.default, found.result))
         result = _spread(editor, editor.call(aten.mul.Tensor, gradient, positive), found)
-        rectified[result] = x  # type: ignore[assignment]
+        rectified[result] = x
         return result
 
     def mean(editor: Editor, node: Node) -> Node:
-        window = _window(node.args[1:], node)
-        value, shape = _pixels_first(editor, node.args[0])  # type: ignore[arg-type]
+        window = _window(arguments(node)[1:], node)
+        value, shape = _pixels_first(editor, arguments(node)[0])
         for axis in _axes(window):
             left, right = _halves(editor, value, shape, axis)
             value = editor.call(aten.add.Tensor, left, right)
@@ -70,9 +71,9 @@ def expand_pooling(editor: Editor) -> int:
         return _samples_first(editor, editor.binary(aten.mul.Tensor, value, _share(window)), shape)
 
     def mean_backward(editor: Editor, node: Node) -> Node:
-        gradient, _, *how = node.args
+        gradient, _, *how = arguments(node)
         window = _window(how, node)
-        value, shape = _pixels_first(editor, gradient)  # type: ignore[arg-type]
+        value, shape = _pixels_first(editor, gradient)
         value = editor.binary(aten.mul.Tensor, value, _share(window))
         for axis in reversed(_axes(window)):
             shape = _doubled(shape, axis)
@@ -82,12 +83,12 @@ def expand_pooling(editor: Editor) -> int:
         return _samples_first(editor, value, shape)
 
     def threshold_backward(editor: Editor, node: Node) -> Node | None:
-        gradient, result, threshold = node.args
+        gradient, result, threshold = arguments(node)
         if threshold != 0:
             return None
-        if rectified.get(gradient) is result:  # type: ignore[arg-type]
-            return gradient  # type: ignore[return-value]
-        return editor.call(aten.mul.Tensor, gradient, _mask(editor, result))  # type: ignore[arg-type]
+        if rectified.get(gradient) is result:
+            return gradient
+        return editor.call(aten.mul.Tensor, gradient, _mask(editor, result))
 
     return apply_rules(
         editor,
@@ -134,18 +135,18 @@ def _spread(editor: Editor, gradient: Node, maxima: _Maxima) -> Node:
 
 def _before_rectifier(x: Node) -> Node:
     """What ``x`` is the ``relu`` of, else ``x``."""
-    return x.args[0] if x.target is aten.relu.default else x  # type: ignore[return-value]
+    return arguments(x)[0] if x.target is aten.relu.default else x
 
 
 def _is_rectifiers_gradient(node: Node, rectifier: object) -> bool:
-    return node.target is aten.threshold_backward.default and node.args[1:] == (rectifier, 0)
+    return node.target is aten.threshold_backward.default and arguments(node)[1:] == (rectifier, 0)
 
 
-def _window(how: Sequence[object], node: Node) -> tuple[int, int]:
+def _window(how: Sequence[Any], node: Node) -> tuple[int, int]:
     """The window of pooling with arguments ``kernel, stride, padding, ...``."""
-    kernel: list[int] = list(how[0])  # type: ignore[call-overload]
-    stride: list[int] = list(how[1]) if len(how) > 1 and how[1] else kernel  # type: ignore[call-overload]
-    padding: list[int] = list(how[2]) if len(how) > 2 else [0]  # type: ignore[call-overload]
+    kernel: list[int] = list(how[0])
+    stride: list[int] = list(how[1]) if len(how) > 1 and how[1] else kernel
+    padding: list[int] = list(how[2]) if len(how) > 2 else [0]
     kernel, stride = (kernel * 2)[:2], (stride * 2)[:2]
     if stride != kernel or any(padding) or not set(kernel) <= {1, 2}:
         found = f"window {kernel}, stride {stride}, padding {padding}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.fx import Node
 
-from export.passes.editor import Editor, apply_rules
+from export.passes.editor import Editor, apply_rules, arguments
 
 __all__ = ["expand_products", "read_transposed"]
 
@@ -22,18 +22,18 @@ def expand_products(editor: Editor) -> int:
         return editor.call(aten.linear.default, left, editor.permute(right, (1, 0)))
 
     def mm(editor: Editor, node: Node) -> Node:
-        return linear(editor, *node.args)  # type: ignore[arg-type]
+        return linear(editor, *arguments(node))
 
     def addmm(editor: Editor, node: Node) -> Node | None:
         if node.kwargs:
             return None
-        bias, left, right = node.args
-        return editor.call(aten.add.Tensor, linear(editor, left, right), bias)  # type: ignore[arg-type]
+        bias, left, right = arguments(node)
+        return editor.call(aten.add.Tensor, linear(editor, left, right), bias)
 
     def bmm(editor: Editor, node: Node) -> Node | None:
         if node.meta["val"].shape[0] != 1:
             return None
-        left, right = (editor.reshape(n, n.meta["val"].shape[1:]) for n in node.args)  # type: ignore[union-attr, arg-type]
+        left, right = (editor.reshape(n, n.meta["val"].shape[1:]) for n in arguments(node))
         return editor.reshape(linear(editor, left, right), node.meta["val"].shape)
 
     return apply_rules(
@@ -50,11 +50,11 @@ def read_transposed(editor: Editor) -> int:
     """
 
     def linear(editor: Editor, node: Node) -> Node | None:
-        left, right, *bias = node.args
-        if bias or right.target is not aten.permute.default:  # type: ignore[union-attr]
+        left, right, *bias = arguments(node)
+        if bias or right.target is not aten.permute.default:
             return None
-        matrix = right.args[0]  # type: ignore[union-attr]
-        if matrix.op == "get_attr" or left.meta["val"].dim() != 2:  # type: ignore[union-attr]
+        matrix = arguments(right)[0]
+        if matrix.op == "get_attr" or left.meta["val"].dim() != 2:
             return None
         return editor.call(aten.mm.default, left, matrix)
 

@@ -6,9 +6,11 @@ there for one elementwise operator and undone behind it. Each is a copy to the d
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch.fx import Node
 
-from export.passes.editor import Editor, Rule, apply_rules, aten, elements
+from export.passes.editor import Editor, Rule, apply_rules, arguments, aten, elements
 
 __all__ = ["sink_reshapes"]
 
@@ -43,12 +45,13 @@ def sink_reshapes(editor: Editor) -> int:
         for operand in operands:
             if operand.target is not aten.reshape.default or operand.meta["val"].shape != shape:
                 continue
-            inner = operand.args[0].meta["val"].shape  # type: ignore[union-attr]
+            inner = arguments(operand)[0].meta["val"].shape
             if len(inner) > len(shape):
                 continue
             moved = [_as_of(editor, each, tuple(shape), tuple(inner)) for each in operands]
             if None not in moved:
-                result = editor.graph.call_function(node.target, tuple(moved), dict(node.kwargs))  # type: ignore[arg-type]
+                target: Any = node.target
+                result = editor.graph.call_function(target, tuple(moved), dict(node.kwargs))
                 result.meta["val"] = node.meta["val"].reshape(inner)
                 return editor.reshape(result, shape)
         return None
@@ -64,7 +67,7 @@ def _as_of(
     own = tuple(operand.meta["val"].shape)
     source: Node | None = None
     if operand.target is aten.reshape.default:
-        source = operand.args[0]  # type: ignore[assignment]
+        source = arguments(operand)[0]
     if own == shape and source is not None and tuple(source.meta["val"].shape) == inner:
         return source
     if len(own) <= 1 and (elements(operand) == 1 or own[0] == inner[-1] == shape[-1]):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch.fx import Node
 
-from export.passes.editor import Editor, Rule, apply_rules
+from export.passes.editor import Editor, Rule, apply_rules, arguments
 
 __all__ = ["column_sums", "expand_reductions", "sum_over"]
 
@@ -80,14 +80,14 @@ def expand_reductions(editor: Editor) -> int:
 
     def reduce(mean: bool) -> Rule:
         def rule(editor: Editor, node: Node) -> Node | None:
-            x: Node = node.args[0]  # type: ignore[assignment]
+            x: Node = arguments(node)[0]
             value = x.meta["val"]
             if value.dtype != torch.float32:
                 return None
-            dimensions: Sequence[int] = node.args[1] if len(node.args) > 1 else ()  # type: ignore[assignment]
+            dimensions: Sequence[int] = arguments(node)[1] if len(arguments(node)) > 1 else ()
             dimensions = dimensions or range(value.dim())
             count = math.prod(value.shape[d] for d in dimensions)
-            keep = len(node.args) > 2 and bool(node.args[2])
+            keep = len(arguments(node)) > 2 and bool(arguments(node)[2])
             return sum_over(editor, x, dimensions, 1.0 / count if mean else 1.0, keep)
 
         return rule

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.fx import Node
 
-from export.passes.editor import Editor, apply_rules
+from export.passes.editor import Editor, apply_rules, arguments
 from pockettune.errors import ModelUnsupported
 
 __all__ = ["expand_upsampling"]
@@ -21,7 +21,7 @@ def expand_upsampling(editor: Editor) -> int:
     """
 
     def forward(editor: Editor, node: Node) -> Node:
-        x: Node = node.args[0]  # type: ignore[assignment]
+        x: Node = arguments(node)[0]
         samples, channels, height, width = x.meta["val"].shape
         down, right = _factors(x.meta["val"].shape, node.meta["val"].shape)
         last = editor.permute(x, (0, 2, 3, 1))
@@ -33,7 +33,7 @@ def expand_upsampling(editor: Editor) -> int:
         return editor.permute(editor.reshape(repeated, shape), (0, 3, 1, 2))
 
     def backward(editor: Editor, node: Node) -> Node:
-        gradient: Node = node.args[0]  # type: ignore[assignment]
+        gradient: Node = arguments(node)[0]
         samples, channels, height, width = node.meta["val"].shape
         down, right = _factors(node.meta["val"].shape, gradient.meta["val"].shape)
         last = editor.permute(gradient, (0, 2, 3, 1))

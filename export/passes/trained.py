@@ -21,11 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.fx import Node
 
-from export.passes.editor import PIXELS_FIRST, Editor, apply_rules
+from export.passes.editor import PIXELS_FIRST, Editor, apply_rules, arguments
 from export.passes.reductions import column_sums
 from export.passes.weights import TracedWeight
 from pockettune.errors import ModelUnsupported
@@ -94,33 +95,33 @@ def expand_trained_convolutions(editor: Editor) -> int:
         return known[key]
 
     def forward(editor: Editor, node: Node) -> Node | None:
-        x, weight, bias, *how = node.args
+        x, weight, bias, *how = arguments(node)
         if TracedWeight.at(editor, weight) is not None:
             return None
         geometry = _geometry(x, weight, how)
-        inputs = unfolded(x, geometry)  # type: ignore[arg-type]
+        inputs = unfolded(x, geometry)
         if geometry.narrow:
-            last = editor.permute(weight, (0, 2, 3, 1))  # type: ignore[arg-type]
+            last = editor.permute(weight, (0, 2, 3, 1))
             matrix = editor.reshape(last, (geometry.outputs, inputs.meta["val"].shape[0]))
             result = _linear(editor, editor.permute(inputs, (1, 0)), matrix, bias)
         else:
-            result = _from_rows(editor, inputs, weight, bias, geometry)  # type: ignore[arg-type]
+            result = _from_rows(editor, inputs, weight, bias, geometry)
         shape = (*geometry.result, geometry.samples, geometry.outputs)
         return editor.permute(editor.reshape(result, shape), PIXELS_FIRST)
 
     def backward(editor: Editor, node: Node) -> tuple[Node | None, ...] | None:
-        gradient, x, weight, _, *how, mask = node.args
+        gradient, x, weight, _, *how, mask = arguments(node)
         if TracedWeight.at(editor, weight) is not None:
             return None
         geometry = _geometry(x, weight, how)
-        first = editor.permute(gradient, PIXELS_FIRST)  # type: ignore[arg-type]
+        first = editor.permute(gradient, PIXELS_FIRST)
         flat = editor.reshape(first, (geometry.result[0] * geometry.row, geometry.outputs))
         shifted = _shifted_rows(editor, flat, geometry)
         results: list[Node | None] = [None, None, None]
-        if mask[0]:  # type: ignore[index]
-            results[0] = _from_columns(editor, shifted, weight, geometry)  # type: ignore[arg-type]
-        if mask[1]:  # type: ignore[index]
-            inputs = unfolded(x, geometry)  # type: ignore[arg-type]
+        if mask[0]:
+            results[0] = _from_columns(editor, shifted, weight, geometry)
+        if mask[1]:
+            inputs = unfolded(x, geometry)
             rows, columns = geometry.window
             if geometry.narrow:
                 product = editor.call(aten.mm.default, inputs, flat)
@@ -129,24 +130,24 @@ def expand_trained_convolutions(editor: Editor) -> int:
                 product = editor.call(aten.mm.default, editor.permute(shifted, (1, 0)), inputs)
                 shape, order = (rows, geometry.outputs, columns, geometry.inputs), (1, 3, 0, 2)
             results[1] = editor.permute(editor.reshape(product, shape), order)
-        if mask[2]:  # type: ignore[index]
+        if mask[2]:
             results[2] = editor.reshape(column_sums(editor, flat), (geometry.outputs,))
         return tuple(results)
 
     return apply_rules(
         editor,
-        {aten.convolution.default: forward, aten.convolution_backward.default: backward},  # type: ignore[dict-item]
+        {aten.convolution.default: forward, aten.convolution_backward.default: backward},
     )
 
 
-def _geometry(x: object, weight: object, how: Sequence[object]) -> _Geometry:
+def _geometry(x: Node, weight: Node, how: Sequence[Any]) -> _Geometry:
     stride, padding, dilation, transposed, _, groups = how
-    strides, paddings, dilations = list(stride), list(padding), list(dilation)  # type: ignore[call-overload]
+    strides, paddings, dilations = list(stride), list(padding), list(dilation)
     if transposed or groups != 1 or set(strides) != {1} or set(dilations) != {1}:
         found = f"stride {strides}, dilation {dilations}, groups {groups}, transposed {transposed}"
         raise ModelUnsupported("trained convolution", found, "stride 1, dilation 1, one group")
-    samples, inputs, height, width = x.meta["val"].shape  # type: ignore[attr-defined]
-    outputs, _, *window = weight.meta["val"].shape  # type: ignore[attr-defined]
+    samples, inputs, height, width = x.meta["val"].shape
+    outputs, _, *window = weight.meta["val"].shape
     return _Geometry(
         samples,
         inputs,
@@ -216,7 +217,7 @@ def _from_rows(
             x = editor.reshape(moved, (rows * geometry.row, inputs.meta["val"].shape[1]))
         product = _by_rows(editor, _linear(editor, x, part, own_bias), geometry)
         products.append(_moved(editor, product, 0, index - above, rows) if late else product)
-    return editor.reshape(_total(editor, products), (rows * geometry.row, geometry.outputs))
+    return editor.reshape(editor.sum(products), (rows * geometry.row, geometry.outputs))
 
 
 def _shifted_rows(editor: Editor, gradient: Node, geometry: _Geometry) -> Node:
@@ -241,18 +242,11 @@ def _from_columns(editor: Editor, shifted: Node, weight: Node, geometry: _Geomet
         product = editor.reshape(editor.call(aten.mm.default, shifted, column), shape)
         offset = geometry.padding[1] - index
         products.append(_moved(editor, product, 1, offset, geometry.size[1]))
-    return editor.permute(_total(editor, products), PIXELS_FIRST)
+    return editor.permute(editor.sum(products), PIXELS_FIRST)
 
 
 def _linear(editor: Editor, x: Node, matrix: Node, bias: object) -> Node:
     return editor.call(aten.linear.default, x, matrix, *(() if bias is None else (bias,)))
-
-
-def _total(editor: Editor, parts: Sequence[Node]) -> Node:
-    total = parts[0]
-    for part in parts[1:]:
-        total = editor.call(aten.add.Tensor, total, part)
-    return total
 
 
 def _beside(editor: Editor, parts: list[Node], dimension: int) -> Node:
@@ -273,25 +267,25 @@ def move_permutes(editor: Editor) -> int:
         permutes = [n for n in node.all_input_nodes if n.target is aten.permute.default]
         if not permutes or node.kwargs:
             return None
-        order: list[int] = list(permutes[0].args[1])  # type: ignore[arg-type]
+        order: list[int] = list(arguments(permutes[0])[1])
         rank, size = node.meta["val"].dim(), node.meta["val"].numel()
         if len(order) != rank:
             return None
         inverse = [order.index(d) for d in range(rank)]
-        arguments: list[object] = []
-        for argument in node.args:
+        moved: list[object] = []
+        for argument in arguments(node):
             if not isinstance(argument, Node):
-                arguments.append(argument)
+                moved.append(argument)
                 continue
             value = argument.meta["val"]
-            if argument.target is aten.permute.default and list(argument.args[1]) == order:  # type: ignore[arg-type]
-                arguments.append(argument.args[0])
+            if argument.target is aten.permute.default and list(arguments(argument)[1]) == order:
+                moved.append(arguments(argument)[0])
             elif value.numel() == 1:
-                arguments.append(argument)
+                moved.append(argument)
             elif value.dim() == rank and value.numel() < size // 8:
-                arguments.append(editor.permute(argument, inverse))
+                moved.append(editor.permute(argument, inverse))
             else:
                 return None
-        return editor.permute(editor.call(node.target, *arguments), order)
+        return editor.permute(editor.call(node.target, *moved), order)
 
     return apply_rules(editor, dict.fromkeys(_ELEMENTWISE, rule))

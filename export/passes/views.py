@@ -11,7 +11,7 @@ from collections import defaultdict
 import torch
 from torch.fx import Node
 
-from export.passes.editor import Editor, Rule, apply_rules
+from export.passes.editor import Editor, Rule, apply_rules, arguments
 
 __all__ = ["canonicalize_views", "drop_copies", "merge_views", "repeat_views", "share_views"]
 
@@ -22,7 +22,7 @@ def drop_copies(editor: Editor) -> int:
     """Drop operators that return their input: detach, alias, clone, conversions to the same."""
 
     def same(_: Editor, node: Node) -> Node | None:
-        source = node.args[0]
+        source = arguments(node)[0]
         if not isinstance(source, Node):
             return None
         old, new = source.meta["val"], node.meta["val"]
@@ -44,19 +44,19 @@ def canonicalize_views(editor: Editor) -> int:
     """Express every view as ``reshape``, ``permute`` or ``slice``."""
 
     def reshape(editor: Editor, node: Node) -> Node:
-        return editor.reshape(node.args[0], node.meta["val"].shape)  # type: ignore[arg-type]
+        return editor.reshape(arguments(node)[0], node.meta["val"].shape)
 
     def transpose(editor: Editor, node: Node) -> Node:
         rank = node.meta["val"].dim()
         order = list(range(rank))
-        first, second = (int(d) % rank for d in (node.args[1:] or (0, 1)))  # type: ignore[arg-type]
+        first, second = (int(d) % rank for d in (arguments(node)[1:] or (0, 1)))
         order[first], order[second] = order[second], order[first]
-        return editor.permute(node.args[0], order)  # type: ignore[arg-type]
+        return editor.permute(arguments(node)[0], order)
 
     def split(editor: Editor, node: Node) -> tuple[Node, ...]:
-        source: Node = node.args[0]  # type: ignore[assignment]
+        source: Node = arguments(node)[0]
         rank = source.meta["val"].dim()
-        dimension = int(node.args[2]) % rank if len(node.args) > 2 else 0  # type: ignore[arg-type]
+        dimension = int(arguments(node)[2]) % rank if len(arguments(node)) > 2 else 0
         pieces, start = [], 0
         for value in node.meta["val"]:
             end = start + value.shape[dimension]
@@ -65,10 +65,10 @@ def canonicalize_views(editor: Editor) -> int:
         return tuple(pieces)
 
     def select(editor: Editor, node: Node) -> Node:
-        source: Node = node.args[0]  # type: ignore[assignment]
+        source: Node = arguments(node)[0]
         shape = source.meta["val"].shape
-        dimension = int(node.args[1]) % len(shape)  # type: ignore[arg-type]
-        index = int(node.args[2]) % shape[dimension]  # type: ignore[arg-type]
+        dimension = int(arguments(node)[1]) % len(shape)
+        index = int(arguments(node)[2]) % shape[dimension]
         piece = editor.slice(source, dimension, index, index + 1)
         return editor.reshape(piece, node.meta["val"].shape)
 
@@ -97,12 +97,12 @@ def merge_views(editor: Editor) -> int:
     """
 
     def permute(editor: Editor, node: Node) -> Node | None:
-        source: Node = node.args[0]  # type: ignore[assignment]
-        order: list[int] = list(node.args[1])  # type: ignore[arg-type]
+        source: Node = arguments(node)[0]
+        order: list[int] = list(arguments(node)[1])
         order = [d % len(order) for d in order]
         if source.target is aten.permute.default:
-            inner: list[int] = source.args[1]  # type: ignore[assignment]
-            return editor.permute(source.args[0], [inner[d] for d in order])  # type: ignore[arg-type]
+            inner: list[int] = arguments(source)[1]
+            return editor.permute(arguments(source)[0], [inner[d] for d in order])
         shape = source.meta["val"].shape
         wide = [d for d in order if shape[d] != 1]
         if wide == sorted(wide):
@@ -110,10 +110,10 @@ def merge_views(editor: Editor) -> int:
         return None
 
     def reshape(editor: Editor, node: Node) -> Node | None:
-        source: Node = node.args[0]  # type: ignore[assignment]
+        source: Node = arguments(node)[0]
         shape = node.meta["val"].shape
         if source.target is aten.reshape.default:
-            return editor.reshape(source.args[0], shape)  # type: ignore[arg-type]
+            return editor.reshape(arguments(source)[0], shape)
         return source if source.meta["val"].shape == shape else None
 
     return apply_rules(editor, {aten.permute.default: permute}) + apply_rules(
@@ -134,7 +134,7 @@ def share_views(editor: Editor, distance: int = 100) -> int:
             continue
         key = (node.target, str(node.args))
         place, first = known.get(key, (-distance, node))
-        source: Node = node.args[0]
+        source: Node = arguments(node)[0]
         alone = source.op == "call_function" and all(
             user.target is node.target and user.args == node.args for user in source.users
         )
@@ -162,9 +162,9 @@ def repeat_views(editor: Editor, distance: int = 100) -> int:
     count = 0
     # Backwards, so that a chain of views moves as a whole.
     for node in reversed(list(editor.graph.nodes)):
-        if node.target not in _VIEWS or node.args[0].op == "get_attr":
+        if node.target not in _VIEWS or arguments(node)[0].op == "get_attr":
             continue
-        if node.target is aten.slice.Tensor and node.args[0].op != "placeholder":
+        if node.target is aten.slice.Tensor and arguments(node)[0].op != "placeholder":
             continue
         if _is_only_use(node):
             continue
@@ -187,7 +187,7 @@ def repeat_views(editor: Editor, distance: int = 100) -> int:
 
 def _is_only_use(view: Node) -> bool:
     """Whether nothing else reads what ``view`` is a view of."""
-    source: Node = view.args[0]  # type: ignore[assignment]
+    source: Node = arguments(view)[0]
     while source.target in _VIEWS and len(source.users) == 1:
-        source = source.args[0]  # type: ignore[assignment]
+        source = arguments(source)[0]
     return source.op == "call_function" and len(source.users) == 1

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from export.passes.editor import Editor, Rule, apply_rules
+from export.passes.editor import Editor, Rule, apply_rules, arguments
 from pockettune.nn import quantize  # noqa: F401  (registers pockettune::dequantize_rows)
 
 __all__ = ["FrozenWeights", "StoredWeight", "TracedWeight", "share_embeddings", "share_linears"]
@@ -40,7 +40,7 @@ class TracedWeight:
         if value is not None:
             return cls(value, None) if value.dtype == torch.float32 else None
         if node.target is torch.ops.pockettune.dequantize_rows.default:
-            grid, scale = (editor.constant_value(part) for part in node.args)  # type: ignore[arg-type]
+            grid, scale = (editor.constant_value(part) for part in arguments(node))
             if grid is not None:
                 return cls(grid, scale)
         return None
@@ -173,14 +173,14 @@ def share_linears(editor: Editor, weights: FrozenWeights) -> int:
         return result if bias is None else editor.call(aten.add.Tensor, result, bias)
 
     def mm(editor: Editor, node: Node) -> Node | None:
-        left, right = node.args
-        return product(editor, left, right, None)  # type: ignore[arg-type]
+        left, right = arguments(node)
+        return product(editor, left, right, None)
 
     def addmm(editor: Editor, node: Node) -> Node | None:
         if node.kwargs:  # alpha or beta
             return None
-        bias, left, right = node.args
-        return product(editor, left, right, bias)  # type: ignore[arg-type]
+        bias, left, right = arguments(node)
+        return product(editor, left, right, bias)
 
     rules: dict[Any, Rule] = {aten.mm.default: mm, aten.addmm.default: addmm}
     return apply_rules(editor, rules)
@@ -190,9 +190,9 @@ def share_embeddings(editor: Editor, weights: FrozenWeights) -> int:
     """Look-ups in a frozen table read the stored rows and, with 8 bits, their scales."""
 
     def embedding(editor: Editor, node: Node) -> Node | None:
-        table, indices = node.args[:2]
+        table, indices = arguments(node)[:2]
         weight = TracedWeight.at(editor, table)
-        if weight is None or indices.op == "get_attr":  # type: ignore[union-attr]
+        if weight is None or indices.op == "get_attr":
             return None
         stored = weights.matrix(weight)
         if stored.scale is None:
@@ -218,5 +218,5 @@ def _through_transposes(node: Node) -> tuple[Node, bool]:
     transposed = False
     while node.target in (aten.permute.default, aten.t.default, aten.transpose.int):
         transposed = not transposed
-        node = node.args[0]  # type: ignore[assignment]
+        node = arguments(node)[0]
     return node, transposed

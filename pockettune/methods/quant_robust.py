@@ -21,7 +21,9 @@ here: ``docs/methods/quant_robust.md``.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -90,6 +92,9 @@ class Config:
             raise ConfigInvalid("widths", self.widths, f"some of {WIDTHS}")
 
 
+_Transform: TypeAlias = Callable[..., tuple[dict[str, Tensor], Tap]]
+
+
 def client_loss(model: Classifier, config: Config) -> Objective:
     """The client's loss for ``config``."""
     if config.strength == 0.0 or config.variant == "fedavg":
@@ -101,14 +106,14 @@ def client_loss(model: Classifier, config: Config) -> Objective:
     return _aware(model, config)
 
 
-def _objective(model: Classifier, transform: object, *draws: TensorSpec) -> Objective:
+def _objective(model: Classifier, transform: _Transform, *draws: TensorSpec) -> Objective:
     """The cross-entropy with the parameters and the tap that ``transform(parameters, weights,
     *draws)`` gives, ``weights`` ``[B]`` those of the examples."""
 
     def loss(
         named: dict[str, Tensor], inputs: Tensor, labels: Tensor, weights: Tensor, *drawn: Tensor
     ) -> Tensor:
-        changed, tap = transform(named, weights, *drawn)  # type: ignore[operator]
+        changed, tap = transform(named, weights, *drawn)
         logits = model.apply_named(changed, inputs, tap)
         return weighted_mean(cross_entropy(logits, labels), weights)
 

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ from torch.nn import functional as F
 
 from pockettune.errors import ConfigInvalid
 from pockettune.method import Method, Objective
-from pockettune.models.classifier import Classifier, Tap
+from pockettune.models.classifier import Classifier, Tap, keep
 from pockettune.nn.losses import cross_entropy, weighted_mean
 from pockettune.nn.relaxed import POINTS, grid_ends, relaxed, rounded, shifted
 from pockettune.pack import unpack, views_of
@@ -158,11 +159,10 @@ def client_loss(model: Classifier, config: Config) -> Objective:
         changed = dict(named)
         for name in model.weights:
             changed[name] = draw_of(name, named[name], take, config.weight_temperature)
-        tap: Callable[[str, Tensor], Tensor] = lambda _, value: value  # noqa: E731
+        tap: Tap = keep
         if shapes:
-            more = _Noise(drawn[1])
-            tap = lambda name, value: draw_of(  # noqa: E731
-                name, value, more, config.activation_temperature
+            tap = partial(
+                draw_of, noise=_Noise(drawn[1]), temperature=config.activation_temperature
             )
         logits = model.apply_named(changed, inputs, tap)
         return weighted_mean(cross_entropy(logits, labels), weights)

@@ -196,7 +196,7 @@ def _stored_dtype(path: Path) -> torch.dtype:
     files = [path / name for name in _WEIGHT_FILES]
     for file in (file for file in files if file.is_file()):
         with safe_open(file, framework="pt") as weights:
-            names = {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118
+            names = {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118 - no mapping
         halves = {"F16": torch.float16, "BF16": torch.bfloat16}
         floating = {halves.get(name, torch.float32) for name in names if "F" in name}
         return floating.pop() if len(floating) == 1 else torch.float32

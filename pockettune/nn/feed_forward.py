@@ -71,8 +71,9 @@ class LeanFeedForward(nn.Module):
 
     def __init__(self, original: nn.Module, width: int) -> None:
         super().__init__()
-        project: nn.Linear = original.net[0].proj  # type: ignore[index, union-attr]
-        output: nn.Linear = original.net[2]  # type: ignore[index, assignment]
+        net: Any = original.net
+        project: nn.Linear = net[0].proj
+        output: nn.Linear = net[2]
         channels, inner = output.weight.shape
         count = next(n for n in range(-(-inner // width), inner + 1) if inner % n == 0)
         units = inner // count

@@ -15,6 +15,7 @@ from pockettune.errors import ConfigInvalid
 
 __all__ = [
     "FULL",
+    "SCALES",
     "WIDTHS",
     "fake_quantized",
     "fake_quantized_activation",
@@ -28,6 +29,9 @@ __all__ = [
 FULL = 32
 WIDTHS = (2, 3, 4, 5, 6, 7, 8, FULL)
 """Bit-widths that there are."""
+
+SCALES = ("max", "mse")
+"""Ways to choose a grid's scale."""
 
 _CANDIDATES = 100
 
@@ -72,8 +76,8 @@ def quantized(
     if bits == FULL:
         return weights
     top = levels(bits)
-    if scale not in ("max", "mse"):
-        raise ConfigInvalid("scale", scale, ("max", "mse"))
+    if scale not in SCALES:
+        raise ConfigInvalid("scale", scale, SCALES)
     choose = max_scale if scale == "max" else mse_scale
     with torch.no_grad():
         return _on_grid(weights, choose(weights, top, per_channel=per_channel), top)

@@ -7,12 +7,13 @@ process, and only a few are under way at a time, so that memory does not grow wi
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pockettune.errors import ToolMissing
+from pockettune.errors import ConfigInvalid, OutOfMemory, PocketTuneError, ToolMissing
 from pockettune.federation import Federation
 from pockettune.round import Clients, Folded, Runner, ServerState, groups
 from pockettune.simulate.settings import Scene, Simulation
@@ -24,14 +25,25 @@ _UNDER_WAY = 3  # groups a worker may be ahead by
 
 @contextmanager
 def ray_runner(simulation: Simulation, scene: Scene, workers: int) -> Iterator[Runner]:
-    """A runner with that many processes of one thread each. Raises ToolMissing without Ray."""
+    """A runner with that many processes of one thread each.
+
+    Raises ConfigInvalid for no process at all, ToolMissing without Ray; a round raises what a
+    client raises, or OutOfMemory.
+    """
+    if workers < 1:
+        raise ConfigInvalid("workers", workers, "an integer of at least 1")
     try:
         import ray
     except ImportError as error:
         raise ToolMissing("ray", "pip install 'pockettune[federated]'") from error
     started_here = not ray.is_initialized()
     if started_here:
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+        ray.init(
+            num_cpus=workers,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     try:
         dataset = ray.put(scene.dataset)
         remote = ray.remote(num_cpus=1)(_Worker)
@@ -46,14 +58,29 @@ def ray_runner(simulation: Simulation, scene: Scene, workers: int) -> Iterator[R
             for index, group in enumerate(groups(chosen)):
                 waiting.append(pool[index % workers].train.remote(shared, group))
                 if len(waiting) >= workers * _UNDER_WAY:
-                    yield ray.get(waiting.popleft())
+                    yield _result(waiting.popleft())
             while waiting:
-                yield ray.get(waiting.popleft())
+                yield _result(waiting.popleft())
 
         yield run
     finally:
         if started_here:
             ray.shutdown()
+
+
+def _result(reference: Any) -> Folded:
+    """A group's result, once it is there. Raises our own errors as they were raised there."""
+    import ray
+
+    try:
+        folded: Folded = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, PocketTuneError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.OutOfMemoryError as error:
+        raise OutOfMemory("have fewer --workers") from error
+    return folded
 
 
 class _Worker:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from pockettune import tensor_file
-from pockettune.errors import ConfigInvalid
+from pockettune.errors import ConfigInvalid, StateMismatch
 from pockettune.evaluation import evaluate
 from pockettune.files import storage_errors, write_atomically
 from pockettune.round import Runner, ServerState, cohort, initial_state, one_by_one, run_round
@@ -37,7 +37,8 @@ def simulate(
 
     A folder that holds an unfinished run of the same settings is gone on with, one round after its
     last checkpoint; the result is that of an undisturbed run, seconds aside. Raises ConfigInvalid
-    when the folder holds a run of other settings.
+    when the folder holds a run of other settings or of more rounds, StateMismatch when it holds the
+    state of something else.
     """
     with storage_errors("create", out):
         out.mkdir(parents=True, exist_ok=True)
@@ -103,19 +104,25 @@ def _resumed(
     if not path.exists():
         return start, []
     metadata = tensor_file.read_header(path).metadata
+    if not metadata.keys() >= {"simulation", "history", "round"}:
+        raise StateMismatch(path, "kind", "unknown", "simulation")
     before, now = json.loads(metadata["simulation"]), simulation.to_json()
     for key, value in json.loads(json.dumps(now)).items():
         # More rounds of the same run are welcome.
         if key != "rounds" and before.get(key) != value:
             valid = f"{before.get(key)} as in {out}, or another folder"
             raise ConfigInvalid(key, value, valid)
+    done = int(metadata["round"])
+    if done > simulation.rounds:
+        valid = f"at least {done}, which {out} has done, or another folder"
+        raise ConfigInvalid("rounds", simulation.rounds, valid)
     expected = {
         name: ("float32", array.shape)
         for name, array in {"parameters": start.parameters, **start.moments}.items()
     }
     tensors = tensor_file.read(path, expected)
     state = ServerState(
-        int(metadata["round"]),
+        done,
         np.array(tensors.pop("parameters")),
         {name: np.array(array) for name, array in tensors.items()},
     )

@@ -13,6 +13,7 @@ from pockettune.federation import Federation, bind
 from pockettune.local import LocalTraining
 from pockettune.method import compose
 from pockettune.models.classifier import load_classifier
+from pockettune.nn.quantizers import SCALES, WIDTHS
 
 __all__ = ["Scene", "Simulation", "build"]
 
@@ -49,10 +50,11 @@ class Simulation:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high:
                 raise ConfigInvalid(name, value, f"an integer from 1 to {high}")
-        valid_bits = (32, *range(8, 1, -1))
         for bits in self.evaluate_bits:
-            if bits not in valid_bits:
-                raise ConfigInvalid("evaluate_bits", bits, valid_bits)
+            if bits not in WIDTHS:
+                raise ConfigInvalid("evaluate_bits", bits, WIDTHS)
+        if self.scale not in SCALES:
+            raise ConfigInvalid("scale", self.scale, SCALES)
 
     def to_json(self) -> dict[str, Any]:
         """All settings, ready for JSON."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import struct
 import subprocess
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from pockettune import tensor_file
 from pockettune.aggregate import ServerOptimizer
+from pockettune.bundle import encode_manifest
 from pockettune.evaluation import evaluate
 from pockettune.federation import Federation, bind
 from pockettune.local import Identity, LocalTraining, batch_plan, draw, hyper_values
@@ -188,6 +190,26 @@ def test_bad_examples_are_refused(
     out = tmp_path / "out"
     refused(run, code, "train", "--bundle", bundle, "--inputs", path, "--out", out)
     assert not (tmp_path / "out" / "parameters.safetensors").exists()
+
+
+def test_logits_of_other_classes_than_the_task_s_are_refused(
+    run: Run, bundle: Path, inputs: Path, tmp_path: Path
+) -> None:
+    """They would be read beyond their end."""
+    other = tmp_path / "other"
+    shutil.copytree(bundle, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["classification"]["classes"] = 10**6
+    (other / "manifest.json").write_bytes(encode_manifest(manifest))
+    command = ["evaluate", "--bundle", other, "--inputs", inputs, "--program"]
+    refused(run, "bundle_manifest_invalid", *command, "predict_8")
+
+
+def test_a_bit_width_that_no_program_has_names_those_there_are(
+    run: Run, bundle: Path, inputs: Path
+) -> None:
+    command = ["evaluate", "--bundle", bundle, "--inputs", inputs, "--program", "predict_3"]
+    assert "use one of evaluate, predict, predict_4, predict_8" in run(*command, status=30).stderr
 
 
 def test_a_client_that_diverges_is_refused(

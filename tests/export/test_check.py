@@ -213,7 +213,7 @@ def test_accumulated_gradients_are_read_from_the_accumulator() -> None:
 
     names = ("moment1", "accumulator")
     specs = tuple(TensorSpec(name, "float32", (2,), f"state.{name}") for name in names)
-    program = Program("step", function, specs, specs, lambda seed: ())  # type: ignore[arg-type]
+    program = Program("step", function, specs, specs, lambda seed: ())
     roles = {"moment1": "moment", "accumulator": "accumulator"}
     tensors: Any = {name: SimpleNamespace(role=role) for name, role in roles.items()}
     assert parity.gradient_output(program, tensors) == 1

@@ -36,7 +36,7 @@ def failing_with(error: BaseException) -> Any:
 
 def test_list_prints_the_methods_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--list"]) == 0
-    assert capsys.readouterr().out.splitlines() == method.names()
+    assert capsys.readouterr().out.splitlines() == ["fedavg", *method.names()]
 
 
 def test_help_names_every_step_and_default(capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,6 +177,9 @@ def test_a_folder_of_something_else_is_refused_before_any_work(tmp_path: Path) -
         steps.claim_folder(tmp_path / "file")
     with pytest.raises(IoFailed, match="Cannot create"):
         steps.claim_folder(tmp_path / "file/below/it")
+    for nameless in (Path(), Path("/"), tmp_path / ".."):
+        with pytest.raises(IoFailed, match="it names no folder of its own"):
+            steps.claim_folder(nameless)
     steps.claim_folder(tmp_path / "new/one")
     assert not (tmp_path / "new/one").exists()
 

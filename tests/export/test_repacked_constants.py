@@ -46,7 +46,7 @@ def inputs() -> list[Tensor]:
 
 @pytest.mark.parametrize(("function", "buffers"), [(as_filter, 1), (as_operand, 1), (as_both, 2)])
 def test_a_constant_in_both_roles_becomes_two(function: object, buffers: int) -> None:
-    module = trace(function, inputs())  # type: ignore[arg-type]
+    module = trace(function, inputs())
     assert len(to_edge("p", module).graph_signature.buffers) == buffers
 
 
@@ -55,7 +55,7 @@ def test_both_roles_give_the_right_values_and_are_stored_once(tmp_path: Path) ->
     for function in (as_operand, as_both):
         module = trace(function, inputs())
         program = SimpleNamespace(program=SimpleNamespace(name="p"), graph=module)
-        lowered = lower([program], tmp_path / "p.pte")  # type: ignore[list-item]
+        lowered = lower([program], tmp_path / "p.pte")
         sizes.append(lowered.frozen_weight_bytes)
         found = ProgramFile(tmp_path / "p.pte").method("p")(*inputs())
         for one, other in zip(found, function(*inputs()), strict=True):

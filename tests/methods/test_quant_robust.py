@@ -214,4 +214,4 @@ def test_examples_that_fill_up_a_batch_do_not_set_the_range_of_activations() -> 
 )
 def test_values_out_of_range_are_refused(key: str, value: object) -> None:
     with pytest.raises(ConfigInvalid, match=f"'{key}' cannot be"):
-        Config(**{key: value})  # type: ignore[arg-type]
+        Config(**{key: value})

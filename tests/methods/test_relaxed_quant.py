@@ -206,4 +206,4 @@ def test_a_network_that_runs_on_few_bits_is_learnt(straight_through: bool) -> No
 )
 def test_values_out_of_range_are_refused(key: str, value: object) -> None:
     with pytest.raises(ConfigInvalid, match=f"'{key}' cannot be"):
-        Config(**{key: value})  # type: ignore[arg-type]
+        Config(**{key: value})

@@ -23,7 +23,7 @@ def run(attn: Attention, inputs: list[Tensor]) -> list[Tensor]:
     output = attn(*inputs)
     output.pow(2).sum().backward()
     weights = [attn.to_q.weight, attn.to_k.weight, attn.to_v.weight]
-    return [output, *(tensor.grad for tensor in [*inputs, *weights])]  # type: ignore[misc]
+    return [output, *(tensor.grad for tensor in [*inputs, *weights])]
 
 
 @pytest.mark.parametrize("max_elements", [1, 24, 10**6])

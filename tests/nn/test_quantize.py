@@ -44,10 +44,10 @@ def test_rounds_weights_and_nothing_else() -> None:
 def test_is_idempotent() -> None:
     module = net()
     quantize_(module, 8)
-    grids = [quantize_rows(module["linear"].weight)[0]]  # type: ignore[index, union-attr]
-    once = module["linear"].weight.clone()  # type: ignore[index, union-attr]
+    grids = [quantize_rows(module["linear"].weight)[0]]
+    once = module["linear"].weight.clone()
     quantize_(module, 8)
-    torch.testing.assert_close(module["linear"].weight, once, rtol=3e-7, atol=0)  # type: ignore[index]
+    torch.testing.assert_close(module["linear"].weight, once, rtol=3e-7, atol=0)
     assert torch.equal(quantize_rows(once)[0], grids[0])
 
 
@@ -60,9 +60,9 @@ def test_a_row_of_zeros_stays_zero() -> None:
 
 def test_32_bits_change_nothing() -> None:
     module = net()
-    before = module["linear"].weight.clone()  # type: ignore[index, union-attr]
+    before = module["linear"].weight.clone()
     quantize_(module, 32)
-    assert torch.equal(module["linear"].weight, before)  # type: ignore[index]
+    assert torch.equal(module["linear"].weight, before)
 
 
 @pytest.mark.parametrize("bits", [0, 4, 16])
@@ -77,7 +77,7 @@ def test_a_weight_is_float32_to_everybody_and_int8_in_memory() -> None:
     quantize_(module, 8)
     assert sum(weight.numel() for weight in module.parameters()) == count
     assert {weight.dtype for weight in module.parameters()} == {torch.float32}
-    layer: nn.Conv2d = module["convolution"]  # type: ignore[index, assignment]
+    layer: nn.Conv2d = module["convolution"]
     assert isinstance(layer.weight, Int8Weight)
     assert not layer.weight.requires_grad
     assert layer.weight.grid.untyped_storage().nbytes() == layer.weight.numel()
@@ -87,14 +87,14 @@ def test_layers_compute_and_differentiate_with_the_rounded_values() -> None:
     module = net()
     expected = nn.Conv2d(3, 4, 3)
     with torch.no_grad():
-        rounded = torch.from_numpy(reference(module["convolution"].weight.numpy()))  # type: ignore[index]
+        rounded = torch.from_numpy(reference(module["convolution"].weight.numpy()))
         expected.weight.copy_(rounded)
-        expected.bias.copy_(module["convolution"].bias)  # type: ignore[index, arg-type]
+        expected.bias.copy_(module["convolution"].bias)
     quantize_(module, 8)
     x = torch.randn(2, 3, 6, 6)
     found, wanted = (
         torch.autograd.grad(layer(leaf).square().sum(), leaf)[0]
-        for layer in (module["convolution"], expected)  # type: ignore[index]
+        for layer in (module["convolution"], expected)
         for leaf in [x.clone().requires_grad_()]
     )
     torch.testing.assert_close(found, wanted)

@@ -70,7 +70,7 @@ def apk(path: Path, libraries: dict[str, bytes], page: int) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in libraries.items():
             info = zipfile.ZipInfo(f"lib/{name}/libexecutorch.so")
-            here = archive.fp.tell() + 30 + len(info.filename)  # type: ignore[union-attr]
+            here = archive.fp.tell() + 30 + len(info.filename)
             info.extra = bytes(-here % page)
             archive.writestr(info, data)
     return path

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from pockettune import tensor_file
 from pockettune.cli import main
-from pockettune.errors import ConfigInvalid
+from pockettune.errors import ConfigInvalid, StateMismatch
 from pockettune.local import LocalTraining
 from pockettune.simulate.run import simulate
 from pockettune.simulate.settings import Simulation, build
@@ -34,7 +36,7 @@ def without_seconds(result: dict[str, Any]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in result["rounds"]]
 
 
-class Stop(Exception):  # noqa: N818
+class Stop(Exception):  # noqa: N818 - an event, not an error
     """A run that ends in the middle."""
 
 
@@ -69,6 +71,28 @@ def test_a_folder_of_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
         simulate(changed(seed=1), tmp_path, nothing)
     longer = simulate(changed(rounds=5), tmp_path, nothing)
     assert [row["round"] for row in longer["rounds"]] == [0, 1, 2, 3, 4]
+    with pytest.raises(ConfigInvalid, match="'rounds' cannot be '3'; valid: at least 5"):
+        simulate(changed(rounds=3), tmp_path, nothing)
+
+
+def test_a_folder_with_the_state_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    state = tmp_path / "checkpoint.safetensors"
+    tensor_file.write(state, {"parameters": np.zeros(3, np.float32)}, {"step": "7"})
+    before = state.read_bytes()
+    with pytest.raises(StateMismatch, match="has kind unknown, and this run has simulation"):
+        simulate(SMALL, tmp_path, nothing)
+    assert state.read_bytes() == before
+
+
+def test_a_workers_error_is_told_as_if_it_were_raised_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray", reason="NOT TESTED: ray is not installed")
+    options = "--backend ray --workers 1 --clients 12 --cohort 4 --epochs 1000000 --out"
+    assert main(["simulate", *options.split(), str(tmp_path)]) == 55
+    said = capsys.readouterr().err
+    assert said.startswith("pockettune: config_invalid: The setting 'epochs' cannot be '1000000'")
+    assert said.count("\n") == 1
 
 
 def test_many_processes_give_the_same_bytes(tmp_path: Path) -> None:
@@ -112,7 +136,12 @@ def test_the_command_learns_digits(tmp_path: Path, capsys: pytest.CaptureFixture
         ("--cohort 200", "config_invalid: ", 55),
         ("--evaluate-bits 32,16", "config_invalid: ", 55),
         ("--codec zip", "config_invalid: ", 55),
+        ("--scale least", "config_invalid: ", 55),
+        ("--backend ray --workers 0", "config_invalid: ", 55),
+        ("--epochs 1048576", "config_invalid: ", 55),
         ("--learning-rate 1e30 --rounds 2", "round_failed: ", 72),
+        # Finite, but beyond the codec: gone as far as any that are not.
+        ("--learning-rate 3000 --codec dense:f16 --rounds 2", "round_failed: ", 72),
     ],
 )
 def test_bad_settings_are_one_sentence(

@@ -13,14 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from pockettune.data.dataset import FederatedDataset, Split
-from pockettune.errors import ToolMissing
+from pockettune.errors import ConfigInvalid, ToolMissing
 
 _STARTS = (0, 130, 256, 386, 516, 646, 776, 902, 1029, 1157, 1287, 1415, 1541, 1667)
 
 
 def load(folder: Path | None = None) -> FederatedDataset:
-    """Inputs ``[1, 8, 8]`` from 0 to 1. Raises ToolMissing without scikit-learn."""
-    del folder
+    """Inputs ``[1, 8, 8]`` from 0 to 1. Raises ToolMissing without scikit-learn, ConfigInvalid for
+    a folder, which could only be ignored."""
+    if folder is not None:
+        raise ConfigInvalid("folder", folder, "none: the digits come with scikit-learn")
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:

@@ -11,8 +11,8 @@
  *     pockettune_buffer inputs[] = {{adapter, adapter_bytes}, ...};
  *     pockettune_buffer outputs[] = {{loss, 4}, {new_adapter, adapter_bytes}, ...};
  *     pockettune_method_run(step, inputs, 5, outputs, 4);
- *     pockettune_method_free(step);      (gives its memory back: load the next phase's method after
- * this) pockettune_program_close(program); (after all of its methods were freed)
+ *     pockettune_method_free(step);  // gives its memory back: load the next phase's method now
+ *     pockettune_program_close(program);  // after all of its methods were freed
  *
  * Threads: a handle is for one thread at a time; different programs may be used on different
  * threads. The text of pockettune_engine_error() belongs to the calling thread. The runtime's own

@@ -18,6 +18,21 @@ struct Score {
   double right = 0;
 };
 
+/// What a program that predicts gave last, ``[batch_size, classes]``.
+std::span<const float> logits_of(const Executor& executor, const std::string& program,
+                                 const Classification& task) {
+  const std::span<const float> logits = executor.output();
+  const uint64_t wanted =
+      static_cast<uint64_t>(task.batch_size) * static_cast<uint64_t>(task.classes);
+  if (logits.size() != wanted) {
+    throw Failure(code::bundle_manifest_invalid,
+                  "program '" + program + "' gives " + std::to_string(logits.size()) +
+                      " numbers, and a batch has " + std::to_string(wanted) +
+                      " logits: export the bundle again");
+  }
+  return logits;
+}
+
 /// Of the logits of a program that predicts.
 void add_predictions(Score& score, std::span<const float> logits, size_t classes,
                      const Examples& examples, std::span<const int64_t> chosen) {
@@ -45,9 +60,10 @@ void evaluate(std::span<char*> words) {
   const std::vector<std::string>& predicting = task.predict_programs;
   const bool predicts = std::find(predicting.begin(), predicting.end(), name) != predicting.end();
   if (!predicts && name != task.evaluate_program) {
-    throw Failure(code::program_missing, "'" + name + "' neither evaluates nor predicts: use " +
-                                             task.evaluate_program +
-                                             " or one of the bundle's predict_programs");
+    std::string valid = task.evaluate_program;
+    for (const std::string& program : predicting) valid += ", " + program;
+    throw Failure(code::program_missing,
+                  "'" + name + "' neither evaluates nor predicts: use one of " + valid);
   }
   start_engine(bundle, arguments.threads());
   const SafetensorsFile inputs(inputs_path);
@@ -68,8 +84,8 @@ void evaluate(std::span<char*> words) {
     examples.fill(batch, chosen);
     executor.run({});
     if (predicts) {
-      add_predictions(score, executor.output(), static_cast<size_t>(task.classes), examples,
-                      chosen);
+      add_predictions(score, logits_of(executor, name, task), static_cast<size_t>(task.classes),
+                      examples, chosen);
     } else {
       score.loss += executor.metric("loss_sum");
       score.right += executor.metric("right");
