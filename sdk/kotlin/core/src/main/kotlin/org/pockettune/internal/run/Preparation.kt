@@ -142,10 +142,12 @@ internal class Preparation(
         val picture = directBuffer(from.storedBytes)
         val full = directBuffer(from.bytes)
         val stored = directBuffer(to.storedBytes)
+        val made = Conversion(full, from.dtype, picture, from.stored)
+        val kept = Conversion(full, to.dtype, stored, to.stored)
         for (index in 0 until count) {
             pictures.read(pictureCache(bundle), index.toLong(), picture)
-            convert(picture, from.stored, full, from.dtype)
-            convert(full, to.dtype, stored, to.stored)
+            made.toValue()
+            kept.toStored()
             caches.write(target, settings.photos.toLong() + index, stored)
         }
     }

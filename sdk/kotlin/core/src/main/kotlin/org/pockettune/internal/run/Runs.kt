@@ -7,7 +7,6 @@ import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.buffer
 import kotlinx.coroutines.flow.channelFlow
-import kotlinx.coroutines.flow.emitAll
 import kotlinx.coroutines.flow.flow
 import kotlinx.coroutines.flow.flowOn
 import kotlinx.coroutines.isActive
@@ -36,21 +35,23 @@ internal class Runs(
         flow {
             withWorker { worker ->
                 // Without a bound: training never waits for who watches it.
-                emitAll(
+                val bunches =
                     channelFlow {
-                        val control = Control(surroundings, { isActive }) { trySend(it) }
+                        val bunched = Bunched { trySend(it) }
+                        val control = Control(surroundings, { isActive }, bunched::emit)
                         resident.withLock {
                             current = control
                             try {
                                 val last = work(control)
                                 ensureActive()
-                                trySend(last)
+                                bunched.emit(last)
                             } finally {
                                 current = null
+                                bunched.send()
                             }
                         }
-                    }.buffer(Channel.UNLIMITED).flowOn(worker),
-                )
+                    }
+                bunches.buffer(Channel.UNLIMITED).flowOn(worker).collect { bunch -> bunch.forEach { emit(it) } }
             }
         }
 
@@ -63,5 +64,34 @@ internal class Runs(
             val executor = Executors.newSingleThreadExecutor { Thread(it, "pockettune").apply { isDaemon = true } }
             return executor.asCoroutineDispatcher().use { use(it) }
         }
+    }
+}
+
+/**
+ * Steps that are short are told in bunches of [TOLD_AFTER] of work: to wake the collector takes longer than everything
+ * else between two steps. Longer steps and all other events are told at once.
+ */
+private class Bunched(
+    private val tell: (List<RunEvent>) -> Unit,
+) {
+    private var held = ArrayList<RunEvent>()
+    private var seconds = 0.0
+
+    fun emit(event: RunEvent) {
+        held.add(event)
+        if (event is RunEvent.Stepped) seconds += event.seconds
+        if (event !is RunEvent.Stepped || event.step == 1 || seconds >= TOLD_AFTER) send()
+    }
+
+    /** Tells what is held. */
+    fun send() {
+        seconds = 0.0
+        if (held.isEmpty()) return
+        tell(held)
+        held = ArrayList()
+    }
+
+    private companion object {
+        const val TOLD_AFTER = 0.05
     }
 }
