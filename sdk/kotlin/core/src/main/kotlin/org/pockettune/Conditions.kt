@@ -132,11 +132,11 @@ public data class Conditions(
     ): List<Failing> {
         // Called before every step: no list and no function object while all is well.
         var failing: ArrayList<Failing>? = null
-        for (condition in conditions) {
+        for (condition in all) {
             val holds = if (asks(condition)) holds(condition, state, needs) else true
             if (holds == true) continue
-            val all = failing ?: ArrayList<Failing>().also { failing = it }
-            all.add(Failing(condition, if (holds == null) Reason.UNKNOWN else Reason.UNMET))
+            val found = failing ?: ArrayList<Failing>().also { failing = it }
+            found.add(Failing(condition, if (holds == null) Reason.UNKNOWN else Reason.UNMET))
         }
         return failing ?: emptyList()
     }
@@ -175,7 +175,7 @@ public data class Conditions(
         private const val START_PERCENT = 30
         private const val CONTINUE_PERCENT = 20
         private const val FULL_PERCENT = 100
-        private val conditions = Condition.entries.toTypedArray()
+        private val all = Condition.entries.toTypedArray()
 
         /** What has to hold to start. */
         @JvmField

@@ -14,7 +14,7 @@ import kotlin.math.truncate
 /** Memory that an engine can use: direct, zeros. Raises `out_of_memory`. */
 internal fun directBuffer(bytes: Long): ByteBuffer {
     fun fail(): Nothing = throw PocketTuneException(ErrorCode.OUT_OF_MEMORY, "no memory for $bytes bytes: close other apps and try again")
-    if (bytes > Int.MAX_VALUE) fail()
+    if (bytes !in 0..Int.MAX_VALUE) fail()
     return try {
         ByteBuffer.allocateDirect(bytes.toInt()).order(ByteOrder.LITTLE_ENDIAN)
     } catch (_: OutOfMemoryError) {

@@ -14,6 +14,7 @@ import kotlinx.coroutines.sync.Mutex
 import kotlinx.coroutines.sync.withLock
 import kotlinx.coroutines.withContext
 import org.pockettune.RunEvent
+import java.util.concurrent.CopyOnWriteArraySet
 import java.util.concurrent.Executors
 
 // One session at a time in the process, so that no two programs are resident together.
@@ -23,12 +24,10 @@ private val resident = Mutex()
 internal class Runs(
     private val surroundings: Surroundings,
 ) {
-    @Volatile
-    private var current: Control? = null
+    // Those that wait for their turn, too: a pause must not be lost because another program is still resident.
+    private val collected = CopyOnWriteArraySet<Control>()
 
-    fun pause() {
-        current?.pause()
-    }
+    fun pause() = collected.forEach { it.pause() }
 
     /** A cold stream: each collection calls [work], whose result is the last event. */
     fun events(work: (Control) -> RunEvent): Flow<RunEvent> =
@@ -39,16 +38,16 @@ internal class Runs(
                     channelFlow {
                         val bunched = Bunched { trySend(it) }
                         val control = Control(surroundings, { isActive }, bunched::emit)
-                        resident.withLock {
-                            current = control
-                            try {
+                        collected.add(control)
+                        try {
+                            resident.withLock {
                                 val last = work(control)
                                 ensureActive()
                                 bunched.emit(last)
-                            } finally {
-                                current = null
-                                bunched.send()
                             }
+                        } finally {
+                            collected.remove(control)
+                            bunched.send()
                         }
                     }
                 bunches.buffer(Channel.UNLIMITED).flowOn(worker).collect { bunch -> bunch.forEach { emit(it) } }
