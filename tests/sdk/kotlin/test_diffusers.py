@@ -26,7 +26,17 @@ def test_load_lora_weights_draws_the_picture_that_the_jvm_draws(
 
     model, bundle = tmp_path / "model", tmp_path / "bundle"
     write_model(model, SIZES["tiny"], dtype=torch.float32)
-    command = [sys.executable, "-m", "export", "--model", model, "--out", bundle, "--cut", "A"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "export",
+        "--model",
+        model,
+        "--out",
+        bundle,
+        "--cut",
+        "A",
+    ]
     subprocess.run([*command, "--bits", "32"], cwd=ROOT, check=True, capture_output=True)
     image = open_bundle(bundle).manifest["image"]
     shape = (2, 3, image["height"], image["width"])
