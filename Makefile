@@ -54,7 +54,8 @@ test: check $(NATIVE) ## everything a newcomer runs: lint, types, unit and end-t
 test-kotlin: ## build and test the Kotlin SDK and the Android demo: form, tests, public interface, size, APK
 	@for tool in javac mvn npm aapt zipalign apksigner; do command -v $$tool >/dev/null || \
 	  { echo "no $$tool: install openjdk-17-jdk-headless maven npm aapt zipalign apksigner"; exit 1; }; done
-	cd sdk/kotlin && tools/install_executorch_classes.sh && tools/ktlint.sh && mvn -q -B verify && tools/abi.sh && tools/size.sh
+	cd sdk/kotlin && tools/install_executorch_classes.sh && tools/ktlint.sh && tools/detekt.sh && mvn -q -B verify && \
+	  tools/abi.sh && tools/size.sh
 	android_demo/tools/build_apk.sh
 
 docs: ## write the API's pages of both SDKs (Dokka, DocC) to build/docs; needs what test-kotlin and test-swift need

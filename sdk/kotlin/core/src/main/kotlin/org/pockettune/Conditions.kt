@@ -129,29 +129,44 @@ public data class Conditions(
     public fun failing(
         state: DeviceState,
         needs: Needs,
-    ): List<Failing> =
-        buildList {
-            fun <Value : Any> check(
-                condition: Condition,
-                asked: Boolean,
-                value: Value?,
-                holds: (Value) -> Boolean,
-            ) {
-                if (!asked) return
-                if (value == null) {
-                    add(Failing(condition, Reason.UNKNOWN))
-                } else if (!holds(value)) {
-                    add(Failing(condition, Reason.UNMET))
-                }
-            }
-            check(Condition.CHARGING, charging, state.charging) { it }
-            check(Condition.BATTERY, minimumBatteryPercent > 0, state.batteryPercent) { it >= minimumBatteryPercent }
-            check(Condition.THERMAL, maximumThermal != null, state.thermal) { it <= checkNotNull(maximumThermal) }
-            check(Condition.IDLE, idle, state.idle) { it }
-            check(Condition.UNMETERED, unmetered, state.unmetered) { it }
-            check(Condition.POWER_SAVE, powerSave, state.powerSave) { !it }
-            check(Condition.STORAGE, true, state.freeStorageBytes) { covers(it, needs.storageBytes, storageReserveBytes) }
-            check(Condition.MEMORY, true, state.availableMemoryBytes) { covers(it, needs.memoryBytes, memoryReserveBytes) }
+    ): List<Failing> {
+        // Called before every step: no list and no function object while all is well.
+        var failing: ArrayList<Failing>? = null
+        for (condition in all) {
+            val holds = if (asks(condition)) holds(condition, state, needs) else true
+            if (holds == true) continue
+            val found = failing ?: ArrayList<Failing>().also { failing = it }
+            found.add(Failing(condition, if (holds == null) Reason.UNKNOWN else Reason.UNMET))
+        }
+        return failing ?: emptyList()
+    }
+
+    private fun asks(condition: Condition): Boolean =
+        when (condition) {
+            Condition.CHARGING -> charging
+            Condition.BATTERY -> minimumBatteryPercent > 0
+            Condition.THERMAL -> maximumThermal != null
+            Condition.IDLE -> idle
+            Condition.UNMETERED -> unmetered
+            Condition.POWER_SAVE -> powerSave
+            Condition.STORAGE, Condition.MEMORY -> true
+        }
+
+    /** Null when the sensor says nothing. */
+    private fun holds(
+        condition: Condition,
+        state: DeviceState,
+        needs: Needs,
+    ): Boolean? =
+        when (condition) {
+            Condition.CHARGING -> state.charging
+            Condition.BATTERY -> state.batteryPercent?.let { it >= minimumBatteryPercent }
+            Condition.THERMAL -> state.thermal?.let { it <= checkNotNull(maximumThermal) }
+            Condition.IDLE -> state.idle
+            Condition.UNMETERED -> state.unmetered
+            Condition.POWER_SAVE -> state.powerSave?.not()
+            Condition.STORAGE -> state.freeStorageBytes?.let { covers(it, needs.storageBytes, storageReserveBytes) }
+            Condition.MEMORY -> state.availableMemoryBytes?.let { covers(it, needs.memoryBytes, memoryReserveBytes) }
         }
 
     /** The defaults. */
@@ -160,6 +175,7 @@ public data class Conditions(
         private const val START_PERCENT = 30
         private const val CONTINUE_PERCENT = 20
         private const val FULL_PERCENT = 100
+        private val all = Condition.entries.toTypedArray()
 
         /** What has to hold to start. */
         @JvmField

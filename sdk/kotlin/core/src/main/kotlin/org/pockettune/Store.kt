@@ -114,8 +114,11 @@ public class Store
                 val lock = FolderLock(folder)
                 active[name] = run
                 return RunLock {
-                    synchronized(active) { active.remove(name) }
-                    lock.close()
+                    // In one, or a next run could find the name free and the folder still taken.
+                    synchronized(active) {
+                        lock.close()
+                        active.remove(name)
+                    }
                     run.released.complete(Unit)
                 }
             }

@@ -111,9 +111,9 @@ public class Trainer
         ): FloatArray =
             Runs.alone {
                 val task = classifier.task
-                val size = Math.toIntExact(elementsOf(task.inputShape))
+                val examples = (inputs.size / elementsOf(task.inputShape)).toInt()
                 val program = programOf(bits)
-                val batches = Batches(Examples(inputs, IntArray(inputs.size / size)), task)
+                val batches = Batches(Examples(inputs, IntArray(examples)), task)
                 val state = classifier.state(program, parameters?.let(store::adapterFile))
                 predictAll(program, batches, Feed(0, emptyMap(), batches.batch, state, MemoryCache()))
             }

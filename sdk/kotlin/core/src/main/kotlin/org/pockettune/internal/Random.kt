@@ -25,7 +25,10 @@ internal class RandomKey(
         block: Int,
         words: IntArray,
     ) {
-        var (x0, x1, x2, x3) = intArrayOf(block, index.toInt(), (index ushr 32).toInt(), stream.toInt())
+        var x0 = block
+        var x1 = index.toInt()
+        var x2 = (index ushr 32).toInt()
+        var x3 = stream.toInt()
         var k0 = seed.toInt()
         var k1 = (seed ushr 32).toInt()
         repeat(ROUNDS) {
@@ -51,8 +54,9 @@ internal class RandomKey(
     ) {
         val block = IntArray(BLOCK)
         for (element in 0 until count) {
-            if (element % BLOCK == 0) block(element / BLOCK, block)
-            use(unsigned(block[element % BLOCK]))
+            val word = element and BLOCK - 1
+            if (word == 0) block(element / BLOCK, block)
+            use(unsigned(block[word]))
         }
     }
 }
@@ -188,12 +192,8 @@ private fun seriesLog(r: Double): Double {
     return exponent * 0.69314718055994530942 + 2.0 * s * sum
 }
 
-/** (((c7 r + c6) r + ...) r + c0) */
+/** Written out, since it is most of the time that random numbers take. */
 private fun horner(
-    coefficients: DoubleArray,
+    c: DoubleArray,
     r: Double,
-): Double {
-    var sum = coefficients[coefficients.lastIndex]
-    for (i in coefficients.lastIndex - 1 downTo 0) sum = sum * r + coefficients[i]
-    return sum
-}
+): Double = ((((((c[7] * r + c[6]) * r + c[5]) * r + c[4]) * r + c[3]) * r + c[2]) * r + c[1]) * r + c[0]

@@ -26,7 +26,8 @@ private class MeasuredEngine(
 ) : Engine {
     val begins = ArrayList<Long>()
     val ends = ArrayList<Long>()
-    val allocated = ArrayList<Long>()
+    val heapAtBegins = ArrayList<Long>()
+    val heapAtEnds = ArrayList<Long>()
 
     override val id: String get() = engine.id
 
@@ -45,18 +46,19 @@ private class MeasuredEngine(
             inputs: List<ByteBuffer>,
             outputs: List<ByteBuffer>,
         ) {
-            allocated.add(threads.currentThreadAllocatedBytes)
+            heapAtBegins.add(threads.currentThreadAllocatedBytes)
             begins.add(threads.currentThreadCpuTime)
             session.run(inputs, outputs)
             ends.add(threads.currentThreadCpuTime)
+            heapAtEnds.add(threads.currentThreadAllocatedBytes)
         }
     }
 }
 
 /**
  * Personalizes and prints what the SDK adds to the engine: processor time and heap bytes between two runs of the training
- * program, and processor time that a session adds to the runtime's own `Module.execute`. Medians; the first half of the steps
- * warms the JVM up and is left out.
+ * program, and both that a session adds to the runtime's own `Module.execute`. Medians, and for the loop the mean too, since
+ * not every step tells the collector; the first half of the steps warms the JVM up and is left out.
  */
 internal suspend fun overhead(options: Options) {
     val bundle = Bundle.open(options.path("bundle"))
@@ -67,23 +69,31 @@ internal suspend fun overhead(options: Options) {
         .collect { }
     val counted = steps / 2 until steps - 1
     val step = median(counted.map { measured.ends[it] - measured.begins[it] })
-    val between = median(counted.map { measured.begins[it + 1] - measured.ends[it] })
-    val heap = median(counted.map { measured.allocated[it + 1] - measured.allocated[it] })
+    val between = counted.map { measured.begins[it + 1] - measured.ends[it] }
+    val heap = median(counted.map { measured.heapAtBegins[it + 1] - measured.heapAtEnds[it] })
     val (session, module) = sessionAgainstModule(options, bundle, steps)
     println(
-        """{"steps":$steps,"step_nanoseconds":$step,"loop_nanoseconds":$between,"heap_bytes_per_step":$heap,""" +
-            """"session_nanoseconds":$session,"module_nanoseconds":$module}""",
+        """{"steps":$steps,"step_nanoseconds":$step,"loop_nanoseconds":${median(between)},""" +
+            """"loop_mean_nanoseconds":${between.average().toLong()},"heap_bytes_per_step":$heap,""" +
+            """"session_nanoseconds":${session.nanoseconds},"session_heap_bytes":${session.heap},""" +
+            """"module_nanoseconds":${module.nanoseconds},"module_heap_bytes":${module.heap}}""",
     )
 }
 
+/** Medians of some runs. */
+private class Cost(
+    val nanoseconds: Long,
+    val heap: Long,
+)
+
 private fun settingsFor(steps: Int) = PersonalizationSettings(steps = steps, checkpointEvery = steps)
 
-/** Median nanoseconds of a run by the session, and by the module alone; in turns. */
+/** What a run takes by the session, and by the module alone; in turns. */
 private fun sessionAgainstModule(
     options: Options,
     bundle: Bundle,
     steps: Int,
-): Pair<Long, Long> {
+): Pair<Cost, Cost> {
     val name = bundle.manifest.training.program
     val program = bundle.program(name)
     val place = program.engines.getValue("executorch")
@@ -100,22 +110,30 @@ private fun sessionAgainstModule(
                 },
             )
         }
-    val bySession = ArrayList<Long>()
-    val byModule = ArrayList<Long>()
+    val bySession = ArrayList<Cost>()
+    val byModule = ArrayList<Cost>()
+    val arguments = values.toTypedArray()
     engineOf(options).open(bundle, name).use { session ->
         repeat(steps) {
-            bySession.add(time { session.run(inputs, outputs) })
-            byModule.add(time { module.execute(place.method, *values.toTypedArray()) })
+            bySession.add(costOf { session.run(inputs, outputs) })
+            byModule.add(costOf { module.execute(place.method, *arguments) })
         }
     }
     module.destroy()
-    return median(bySession.drop(steps / 2)) to median(byModule.drop(steps / 2))
+    return median(bySession) to median(byModule)
 }
 
-private inline fun time(body: () -> Unit): Long {
+private inline fun costOf(body: () -> Unit): Cost {
+    val heap = threads.currentThreadAllocatedBytes
     val begin = threads.currentThreadCpuTime
     body()
-    return threads.currentThreadCpuTime - begin
+    return Cost(threads.currentThreadCpuTime - begin, threads.currentThreadAllocatedBytes - heap)
+}
+
+@JvmName("medianCost")
+private fun median(costs: List<Cost>): Cost {
+    val counted = costs.drop(costs.size / 2)
+    return Cost(median(counted.map { it.nanoseconds }), median(counted.map { it.heap }))
 }
 
 private fun direct(bytes: Long) = ByteBuffer.allocateDirect(bytes.toInt()).order(ByteOrder.nativeOrder())

@@ -76,6 +76,26 @@ class PersonalizerTest {
     }
 
     @Test
+    fun `a run that got worse is rolled back and what was kept stays`() {
+        val store = Store(folder.resolve("worse"))
+        val kept = store.root.resolve("adapters/run.safetensors")
+        Files.createDirectories(kept.parent)
+        Files.write(kept, byteArrayOf(1, 2, 3))
+        // Steps so long that they jump over what is looked for.
+        val wild = settings.copy(learningRate = 100.0)
+        val last = runBlocking { personalizer(store).personalize("run", photos, "b c", wild).toList() }.last()
+        val result = assertIs<RunEvent.Finished>(last).result
+        assertFalse(result.accepted)
+        assertTrue(result.evaluationAfter > result.evaluationBefore)
+        assertTrue(result.change > 1)
+        assertEquals(listOf<Byte>(1, 2, 3), Files.readAllBytes(kept).toList())
+        assertTrue("\"accepted\":false" in Files.readString(store.root.resolve("runs/run/result.json")))
+        // The rejected state is the run's, not a later one's: another name begins at the bundle's adapter.
+        val calm = runBlocking { personalizer(store).personalize("calm", photos, "b c", settings).toList() }.last()
+        assertEquals(result.evaluationBefore, assertIs<RunEvent.Finished>(calm).result.evaluationBefore)
+    }
+
+    @Test
     fun `preflight asks for what a run needs`() {
         val phone = Phone()
         val personalizer = personalizer(Store(folder), phone)

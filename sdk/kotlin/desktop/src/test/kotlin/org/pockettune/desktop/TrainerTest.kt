@@ -1,6 +1,9 @@
 package org.pockettune.desktop
 
+import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.Job
+import kotlinx.coroutines.async
+import kotlinx.coroutines.delay
 import kotlinx.coroutines.flow.onEach
 import kotlinx.coroutines.flow.takeWhile
 import kotlinx.coroutines.flow.toList
@@ -18,11 +21,13 @@ import org.pockettune.PocketTuneException
 import org.pockettune.Preflight
 import org.pockettune.Reason
 import org.pockettune.RunEvent
+import org.pockettune.Sensors
 import org.pockettune.Store
 import org.pockettune.Thermal
 import org.pockettune.TrainingSettings
 import java.nio.file.Files
 import java.nio.file.Path
+import java.util.concurrent.CountDownLatch
 import kotlin.test.assertEquals
 import kotlin.test.assertFalse
 import kotlin.test.assertIs
@@ -105,6 +110,31 @@ class TrainerTest {
             trainer(store).train("run", Prepared.train, Prepared.settings).toList()
             assertEquals(Prepared.undisturbed, Prepared.stateOf(store, "run"))
         }
+
+    @Test
+    fun `a run that waits for another one can be paused`() =
+        runBlocking<Unit> {
+            val release = CountDownLatch(1)
+            val blocking =
+                Sensors {
+                    release.await()
+                    Phone().state
+                }
+            val first = async(Dispatchers.IO) { trainer(store, blocking).train("first", Prepared.train, Prepared.settings).toList() }
+            awaitWaitingWorkers(1)
+            val waiting = trainer(store)
+            val second = async(Dispatchers.IO) { waiting.train("second", Prepared.train, Prepared.settings).toList() }
+            awaitWaitingWorkers(2)
+            waiting.pause()
+            release.countDown()
+            assertIs<RunEvent.Finished>(first.await().last())
+            assertEquals(listOf<RunEvent>(RunEvent.Stopped(0, emptyList())), second.await())
+        }
+
+    /** Until so many runs have gone as far as they get. */
+    private suspend fun awaitWaitingWorkers(count: Int) {
+        while (Thread.getAllStackTraces().keys.count { it.name == "pockettune" && it.state == Thread.State.WAITING } < count) delay(5)
+    }
 
     @Test
     fun `canceling the collector saves within one step and frees the folder`() =

@@ -42,8 +42,13 @@ public class ExecuTorchEngine(
         version?.let { bundle.checkEngine(id, it) }
         val path = bundle.file(place.file)
         val module = engineCall("'${place.file}' cannot be opened") { Module.load("$path", Module.LOAD_MODE_MMAP, threads) }
-        bundle.file(place.file) // still the file that was verified, now that it is mapped
-        return ExecuTorchSession(module, place.method, program, description)
+        var session: Session? = null
+        try {
+            bundle.file(place.file) // still the file that was verified, now that it is mapped
+            return ExecuTorchSession(module, place.method, program, description).also { session = it }
+        } finally {
+            if (session == null) module.destroy()
+        }
     }
 
     private companion object {

@@ -38,7 +38,6 @@ internal class ExecuTorchSession(
     init {
         val result = engineCall("program '$name' cannot be loaded") { module.loadMethod(method) }
         if (result != ExecutorchRuntimeException.OK) {
-            module.destroy()
             throw PocketTuneException(ErrorCode.ENGINE_FAILED, "program '$name' cannot be loaded: the runtime's error is $result")
         }
     }

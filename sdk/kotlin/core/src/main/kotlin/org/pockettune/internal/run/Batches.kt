@@ -40,8 +40,8 @@ internal class Batches(
     private val task: Classification,
 ) {
     private val size = task.batchSize
-    private val rowBytes = Math.toIntExact(elementsOf(task.inputShape) * DType.FLOAT32.bytes)
-    private val inputs = directBuffer(rowBytes.toLong() * size)
+    private val inputs = directBuffer(elementsOf(task.inputShape) * DType.FLOAT32.bytes * size)
+    private val rowBytes = inputs.capacity() / size
     private val labels = directBuffer(size.toLong() * DType.INT64.bytes)
     private val weights = directBuffer(size.toLong() * DType.FLOAT32.bytes)
 

@@ -14,7 +14,7 @@ import kotlin.math.truncate
 /** Memory that an engine can use: direct, zeros. Raises `out_of_memory`. */
 internal fun directBuffer(bytes: Long): ByteBuffer {
     fun fail(): Nothing = throw PocketTuneException(ErrorCode.OUT_OF_MEMORY, "no memory for $bytes bytes: close other apps and try again")
-    if (bytes > Int.MAX_VALUE) fail()
+    if (bytes !in 0..Int.MAX_VALUE) fail()
     return try {
         ByteBuffer.allocateDirect(bytes.toInt()).order(ByteOrder.LITTLE_ENDIAN)
     } catch (_: OutOfMemoryError) {
@@ -65,22 +65,51 @@ private fun roundAwayFromZero(value: Double): Long {
     return (if (abs(value - towardZero) >= 0.5) towardZero + sign(value) else towardZero).toLong()
 }
 
-/** Converts all elements between equal types, or float32 and float16. */
-internal fun convert(
-    from: ByteBuffer,
-    fromType: DType,
-    to: ByteBuffer,
-    toType: DType,
+/**
+ * A value and the form in which a cache stores it: of equal types, or float32 and float16. Works piece by piece in arrays,
+ * whose elements are much quicker to reach than a buffer's, and makes nothing new after its construction.
+ */
+internal class Conversion(
+    private val value: ByteBuffer,
+    valueType: DType,
+    private val stored: ByteBuffer,
+    storedType: DType,
 ) {
-    if (fromType == toType) return copy(from, to)
-    from.clear()
-    to.clear()
-    if (fromType == DType.FLOAT32 && toType == DType.FLOAT16) {
-        while (from.hasRemaining()) to.putShort(toHalf(from.getFloat()))
-    } else {
-        check(fromType == DType.FLOAT16 && toType == DType.FLOAT32) { "no conversion" }
-        while (from.hasRemaining()) to.putFloat(fromHalf(from.getShort()))
+    private val same = valueType == storedType
+    private val floats = value.whole().asFloatBuffer()
+    private val halves = stored.whole().asShortBuffer()
+    private val floatPiece = FloatArray(if (same) 0 else minOf(PIECE, floats.capacity()))
+    private val halfPiece = ShortArray(floatPiece.size)
+
+    init {
+        check(same || (valueType == DType.FLOAT32 && storedType == DType.FLOAT16)) { "no conversion" }
     }
-    from.clear()
-    to.clear()
+
+    fun toStored() {
+        if (same) return copy(value, stored)
+        pieces { count ->
+            floats.get(floatPiece, 0, count)
+            for (at in 0 until count) halfPiece[at] = toHalf(floatPiece[at])
+            halves.put(halfPiece, 0, count)
+        }
+    }
+
+    fun toValue() {
+        if (same) return copy(stored, value)
+        pieces { count ->
+            halves.get(halfPiece, 0, count)
+            for (at in 0 until count) floatPiece[at] = fromHalf(halfPiece[at])
+            floats.put(floatPiece, 0, count)
+        }
+    }
+
+    private inline fun pieces(convert: (Int) -> Unit) {
+        floats.clear()
+        halves.clear()
+        while (floats.hasRemaining()) convert(minOf(floatPiece.size, floats.remaining()))
+    }
+
+    private companion object {
+        const val PIECE = 1024
+    }
 }

@@ -113,7 +113,12 @@ internal class CacheFile(
     val isComplete: Boolean get() = complete != null
 
     init {
-        growing?.append(header("0".repeat(64)))
+        try {
+            growing?.append(header("0".repeat(64)))
+        } catch (failure: PocketTuneException) {
+            close()
+            throw failure
+        }
     }
 
     private fun header(digest: String) = headerOf(entries.values.toList(), identity + (DIGEST to digest))

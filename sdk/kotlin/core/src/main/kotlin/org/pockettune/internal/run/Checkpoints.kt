@@ -76,22 +76,24 @@ internal class Checkpoints(
     /** The step of the newest whole state, whatever run it is of; 0 when there is none. */
     fun savedStep(): Int = newest { _, _ -> true }
 
+    /** The step of the newest whole state that [use] takes. */
     private inline fun newest(use: (SafetensorsFile, Int) -> Boolean): Int {
-        for ((step, path) in files()) {
-            try {
-                SafetensorsFile(path).use { file ->
-                    if (isWhole(file, step)) {
-                        if (use(file, step)) return step
-                    } else {
-                        onDamaged(path)
-                    }
-                }
-            } catch (failure: PocketTuneException) {
-                if (failure.code != ErrorCode.SAFETENSORS_INVALID) throw failure
-                onDamaged(path)
-            }
-        }
+        for ((step, path) in files()) if (takes(path, step, use)) return step
         return 0
+    }
+
+    private inline fun takes(
+        path: Path,
+        step: Int,
+        use: (SafetensorsFile, Int) -> Boolean,
+    ): Boolean {
+        try {
+            SafetensorsFile(path).use { if (isWhole(it, step)) return use(it, step) }
+        } catch (failure: PocketTuneException) {
+            if (failure.code != ErrorCode.SAFETENSORS_INVALID) throw failure
+        }
+        onDamaged(path)
+        return false
     }
 
     /** The states' files, newest first. */

@@ -67,7 +67,7 @@ internal class Denoise(
         val noise = directBuffer(cache.bytes)
         fillNormal(RandomKey(seed, checkNotNull(cache.initialStream), picture.toLong()), noise)
         val stored = directBuffer(cache.storedBytes)
-        convert(noise, cache.dtype, stored, cache.stored)
+        Conversion(noise, cache.dtype, stored, cache.stored).toStored()
         caches.write(name, picture.toLong(), stored)
     }
 }

@@ -29,7 +29,8 @@ internal class Item(
     val round: Long = 0,
     val client: Long = 0,
     val weight: Float = 1f,
-    val timestep: Timestep = Timestep(0, 0),
+    /** Of a sampler; null outside of one, where both its numbers are 0. */
+    val timestep: Timestep? = null,
 ) {
     fun index(scope: Scope): Long =
         when (scope) {
@@ -80,6 +81,7 @@ internal class Executor(
     private val outputs = program.outputs.map(::Slot)
     private val given = ArrayList<ByteBuffer>(inputs.map { it.value })
     private val taken = ArrayList<ByteBuffer>(outputs.map { it.value })
+    private val loss = outputs.find { it.binding is Binding.Loss }
     private val session = engine.open(bundle, name)
 
     private inner class Slot(
@@ -88,11 +90,17 @@ internal class Executor(
         val binding = argument.binding
         val cache: Cache? = (binding as? Binding.Cache)?.let { bundle.manifest.caches.getValue(it.name) }
 
+        /** The tensor of the state; null for everything else. */
+        val state: State.Value? = (binding as? Binding.State)?.let { feed.state[it.name] }
+
         /** Empty for state tensors and what the caller fills: these are used in place. */
-        val value: ByteBuffer = directBuffer(if (binding is Binding.State || prepared() != null) 0 else argument.bytes)
+        val value: ByteBuffer = directBuffer(if (state != null || prepared() != null) 0 else argument.bytes)
 
         /** A cache's value as it is kept, when that is another type. */
         val stored: ByteBuffer? = cache?.takeIf { it.stored != it.dtype }?.let { directBuffer(it.storedBytes) }
+
+        /** [value] as floats and [stored] as halves: no other two types are converted. */
+        val conversion: Conversion? = stored?.let { Conversion(value, argument.dtype, it, checkNotNull(cache).stored) }
 
         fun prepared(): ByteBuffer? = (binding as? Binding.Batch)?.let { feed.batch.tensors[it.name] }
     }
@@ -101,14 +109,14 @@ internal class Executor(
         for (index in inputs.indices) given[index] = filled(inputs[index], item)
         for (index in outputs.indices) {
             val slot = outputs[index]
-            taken[index] = if (slot.binding is Binding.State) feed.state.next(slot.binding.name) else slot.value
+            taken[index] = slot.state?.next ?: slot.value
         }
         session.run(given, taken)
         for (index in outputs.indices) keep(outputs[index], item)
     }
 
     /** The loss of the last run; raises `bundle_manifest_invalid` when the program has none. */
-    fun loss(): Float = output("loss") { it is Binding.Loss }.value.getFloat(0)
+    fun loss(): Float = (loss ?: lacks("loss")).value.getFloat(0)
 
     /** A metric of the last run, likewise. */
     fun metric(metric: String): Float = output("metric.$metric") { it is Binding.Metric && it.name == metric }.value.getFloat(0)
@@ -123,13 +131,13 @@ internal class Executor(
     private inline fun output(
         what: String,
         matches: (Binding) -> Boolean,
-    ): Slot {
-        for (index in outputs.indices) if (matches(outputs[index].binding)) return outputs[index]
+    ): Slot = outputs.find { matches(it.binding) } ?: lacks(what)
+
+    private fun lacks(what: String): Nothing =
         throw PocketTuneException(
             ErrorCode.BUNDLE_MANIFEST_INVALID,
             "program ${shown(name)} lacks $what, which its task needs: export the bundle again",
         )
-    }
 
     private fun filled(
         slot: Slot,
@@ -137,7 +145,7 @@ internal class Executor(
     ): ByteBuffer {
         val value = slot.value
         when (val binding = slot.binding) {
-            is Binding.State -> return feed.state.now(binding.name)
+            is Binding.State -> return checkNotNull(slot.state).now
             is Binding.Batch -> return fillBatch(slot, binding, item)
             is Binding.Hyper -> fillHyper(slot, binding, item)
             is Binding.Random -> {
@@ -153,7 +161,7 @@ internal class Executor(
                 val cache = checkNotNull(slot.cache)
                 val index = if (binding.unconditional) item.unconditional.toLong() else item.index(cache.scope)
                 feed.caches.read(binding.name, index, slot.stored ?: value)
-                slot.stored?.let { convert(it, cache.stored, value, cache.dtype) }
+                slot.conversion?.toValue()
             }
             else -> error("an output's binding at an input")
         }
@@ -210,8 +218,8 @@ internal class Executor(
         val argument = slot.argument
         val value =
             when (binding.name) {
-                "timestep" -> item.timestep.now.toDouble()
-                "previous_timestep" -> item.timestep.previous.toDouble()
+                "timestep" -> (item.timestep?.now ?: 0).toDouble()
+                "previous_timestep" -> (item.timestep?.previous ?: 0).toDouble()
                 else -> feed.hyper[binding.name] ?: noSource(argument, "hyper.${binding.name} has no value")
             }
         if (!fillNumber(slot.value, argument.dtype, value)) noSource(argument, "hyper.${binding.name} does not fit an int64")
@@ -222,13 +230,12 @@ internal class Executor(
         item: Item,
     ) {
         val binding = slot.binding
-        if (binding is Binding.State) {
-            if (keepsState) feed.state.swap(binding.name)
+        if (slot.state != null) {
+            if (keepsState) slot.state.swap()
         } else if (binding is Binding.Cache) {
             val cache = checkNotNull(slot.cache)
-            val stored = slot.stored
-            if (stored != null) convert(slot.value, cache.dtype, stored, cache.stored)
-            feed.caches.write(binding.name, item.index(cache.scope), stored ?: slot.value)
+            slot.conversion?.toStored()
+            feed.caches.write(binding.name, item.index(cache.scope), slot.stored ?: slot.value)
         }
     }
 

@@ -82,17 +82,18 @@ internal class Preparation(
         control: Control,
     ): CacheFile {
         val caches = CacheFile(work.resolve("cache.bin"), entries, identity) { control.emit(RunEvent.Damaged(it)) }
+        var isFilled = caches.isComplete
         try {
-            if (caches.isComplete) return caches
+            if (isFilled) return caches
             if (settings.classPictures > 0) makeClassPictures(batch, caches, control)
             val state = State(bundle, programs.flatMapTo(HashSet()) { stateOf(bundle.program(it)) })
             val feed = Feed(settings.seed, settings.hyper, batch, state, caches)
             for (name in programs) fill(name, feed, control)
             caches.finish()
+            isFilled = true
             return caches
-        } catch (failure: RuntimeException) {
-            caches.close()
-            throw failure
+        } finally {
+            if (!isFilled) caches.close()
         }
     }
 
@@ -142,10 +143,12 @@ internal class Preparation(
         val picture = directBuffer(from.storedBytes)
         val full = directBuffer(from.bytes)
         val stored = directBuffer(to.storedBytes)
+        val made = Conversion(full, from.dtype, picture, from.stored)
+        val kept = Conversion(full, to.dtype, stored, to.stored)
         for (index in 0 until count) {
             pictures.read(pictureCache(bundle), index.toLong(), picture)
-            convert(picture, from.stored, full, from.dtype)
-            convert(full, to.dtype, stored, to.stored)
+            made.toValue()
+            kept.toStored()
             caches.write(target, settings.photos.toLong() + index, stored)
         }
     }

@@ -16,38 +16,42 @@ internal class State(
     private val bundle: Bundle,
     names: Set<String>,
 ) {
-    private class Pair(
-        var now: ByteBuffer,
-        var next: ByteBuffer?,
-    )
+    /** One tensor. */
+    class Value(
+        now: ByteBuffer,
+    ) {
+        /** The current value. */
+        var now: ByteBuffer = now
+            private set
 
-    private val tensors = TreeMap<String, Pair>(byCodePoints)
+        /** Where a program writes the new value; [swap] makes it the current one. */
+        val next: ByteBuffer get() = other ?: directBuffer(now.capacity().toLong()).also { other = it }
+
+        private var other: ByteBuffer? = null
+
+        fun swap() {
+            val old = now
+            now = next
+            other = old
+        }
+    }
+
+    private val tensors = TreeMap<String, Value>(byCodePoints)
 
     init {
-        for (name in names) tensors[name] = Pair(initialValue(bundle, name), null)
+        for (name in names) tensors[name] = Value(initialValue(bundle, name))
     }
+
+    operator fun get(name: String): Value = tensors.getValue(name)
 
     /** The current value. */
-    fun now(name: String): ByteBuffer = tensors.getValue(name).now
-
-    /** Where a program writes the new value; [swap] makes it the current one. */
-    fun next(name: String): ByteBuffer {
-        val pair = tensors.getValue(name)
-        return pair.next ?: directBuffer(pair.now.capacity().toLong()).also { pair.next = it }
-    }
-
-    fun swap(name: String) {
-        val pair = tensors.getValue(name)
-        val now = pair.now
-        pair.now = checkNotNull(pair.next)
-        pair.next = now
-    }
+    fun now(name: String): ByteBuffer = get(name).now
 
     /** All tensors by name, in that order. */
     fun tensors(): List<TensorBytes> =
-        tensors.map { (name, pair) ->
+        tensors.map { (name, value) ->
             val tensor = bundle.manifest.tensors.getValue(name)
-            TensorBytes(name, tensor.dtype, tensor.shape, pair.now.whole())
+            TensorBytes(name, tensor.dtype, tensor.shape, value.now.whole())
         }
 }
 

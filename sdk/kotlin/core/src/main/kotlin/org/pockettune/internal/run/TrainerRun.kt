@@ -139,7 +139,7 @@ internal class TrainerRun(
             }
         val change = changeSince(before, state.now(task.parameters), "model")
         val after = classifier.evaluate(judging, state, control::checkMayRun)
-        copy(state.now(task.parameters), state.next(task.parameters))
+        val trained = copyOf(state.now(task.parameters))
         copy(before, state.now(task.parameters))
         val evaluationBefore = classifier.evaluate(judging, state, control::checkMayRun)
         val result =
@@ -155,7 +155,7 @@ internal class TrainerRun(
                 secondsPerStep = median(seconds),
                 resumedFrom = first.takeIf { it > 0 },
             )
-        if (result.accepted) keep(state.next(task.parameters))
+        if (result.accepted) keep(trained)
         folder.writeResult(result, memory, "change", mapOf("examples" to batches.count.toDouble()))
         return RunEvent.Finished(result)
     }
