@@ -53,7 +53,10 @@ class MemoryTest {
     private fun padded(
         before: String,
         after: String,
-    ) = (before + " ".repeat(LARGEST_JSON.toInt() - before.length - after.length) + after).toByteArray()
+    ): ByteArray {
+        val begin = before.toByteArray()
+        return begin + " ".repeat(LARGEST_JSON.toInt() - begin.size - after.length).toByteArray() + after.toByteArray()
+    }
 
     private fun manifest(rest: String): ByteArray {
         val prefix = "{\"bundle_id\":\"${"0".repeat(64)}\",\"signature\":\"\","
@@ -77,8 +80,8 @@ class MemoryTest {
         }
         for (letter in listOf("x", "\u4e2d", "\\u4e2d")) {
             val text = letter.repeat((MOST_TEXT - 1000) / letter.toByteArray().size)
-            val whole = manifest("\"a\":\"$text\"").copyOf(LARGEST_JSON.toInt())
-            read("a text of $letter", whole) { parseManifest(whole) }
+            val whole = manifest("\"a\":\"$text\"")
+            assertEquals(ErrorCode.BUNDLE_MANIFEST_INVALID, read("a text of $letter", whole) { parseManifest(whole) })
         }
         // One value too many, at the very beginning.
         val bytes = manifest("\"a\":[" + "0,".repeat(MOST_VALUES) + "0]")
