@@ -4,7 +4,7 @@ import Testing
 @testable import PocketTune
 
 /// The documents that take most memory for their size: as long as a document may be, with as many values as it may have.
-@Suite(.serialized) struct Memory {
+@Suite(.serialized) struct DocumentMemory {
   private func document(_ piece: String, values: Int, _ begin: String = "{\"a\":[", _ end: String = "]}") -> [UInt8] {
     let text = piece.split(separator: "\"", omittingEmptySubsequences: false).enumerated()
       .filter { $0.offset % 2 == 1 }.map(\.element.utf8.count).reduce(0, +)
