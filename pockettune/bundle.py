@@ -45,7 +45,6 @@ __all__ = ["FORMAT", "Bundle", "encode_manifest", "open_bundle", "sign_bundle", 
 FORMAT = 1
 
 _MANIFEST = "manifest.json"
-_LONGEST_MANIFEST = 16 * 2**20
 _PREFIX = re.compile(rb'\{"bundle_id":"([0-9a-f]{64})","signature":"([A-Za-z0-9+/]{85}[AQgw]==)?",')
 _CHUNK = 2**20
 
@@ -157,7 +156,8 @@ def sign_bundle(folder: Path, key: ec.EllipticCurvePrivateKey) -> None:
     from pockettune.signature import sign
 
     open_bundle(folder)
-    prefix, rest = _split_manifest(folder)
+    prefix = _opening(folder)
+    rest = prefix.string[prefix.end() :]
     signed = b'{"bundle_id":"%s","signature":"%s",' % (
         prefix[1],
         sign(b"{" + rest, key).encode("ascii"),
@@ -165,36 +165,38 @@ def sign_bundle(folder: Path, key: ec.EllipticCurvePrivateKey) -> None:
     write_atomically(folder / _MANIFEST, signed + rest)
 
 
-def _split_manifest(folder: Path) -> tuple[re.Match[bytes], bytes]:
-    """The manifest's prefix, and the bytes after it that the prefix identifies."""
+def _opening(folder: Path) -> re.Match[bytes]:
+    """The manifest's prefix, which identifies the bytes after it in the matched text."""
     path = folder / _MANIFEST
     try:
         with open_plain(path) as file:
-            text = file.read(_LONGEST_MANIFEST + 1)
+            text = file.read(strict_json.LONGEST + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise BundleNotFound(folder) from None
     except OSError as error:
         raise IoFailed("read", path, error.strerror or error) from error
-    if len(text) > _LONGEST_MANIFEST:
-        raise BundleManifestInvalid(folder, "", f"more than {_LONGEST_MANIFEST} bytes")
+    if len(text) > strict_json.LONGEST:
+        raise BundleManifestInvalid(folder, "", f"more than {strict_json.LONGEST} bytes")
     prefix = _PREFIX.match(text)
     if prefix is None:
         raise BundleManifestInvalid(folder, "", "it does not begin with bundle_id and signature")
-    rest = text[prefix.end() :]
-    if hashlib.sha256(b"{" + rest).hexdigest() != prefix[1].decode("ascii"):
+    digest = hashlib.sha256(b"{")
+    digest.update(memoryview(text)[prefix.end() :])
+    if digest.hexdigest() != prefix[1].decode("ascii"):
         raise BundleCorrupt(path, "its contents do not fit its bundle_id")
-    return prefix, rest
+    return prefix
 
 
 def _read_manifest(folder: Path, key: ec.EllipticCurvePublicKey | None) -> Any:
     """The parsed manifest, its identity and, with a key, its signature checked."""
-    prefix, rest = _split_manifest(folder)
+    prefix = _opening(folder)
     if key is not None:
         from pockettune.signature import require_signature
 
-        require_signature(folder, b"{" + rest, (prefix[2] or b"").decode("ascii"), key)
+        canonical = b"{" + prefix.string[prefix.end() :]
+        require_signature(folder, canonical, (prefix[2] or b"").decode("ascii"), key)
     try:
-        return strict_json.decode(prefix[0] + rest)
+        return strict_json.decode(prefix.string)
     except ValueError as error:
         raise BundleManifestInvalid(folder, "", str(error)) from None
 

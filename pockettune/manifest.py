@@ -31,7 +31,8 @@ _LONGEST_NAME = 200
 _LARGEST_TENSOR = 2**40
 _WIDEST_RANGE = 2**32
 _LONGEST_REASON = 160
-_RANDOM = ("random.normal", "random.uniform", "random.integer")
+_RANDOM = {"random.normal": "float32", "random.uniform": "float32", "random.integer": "int64"}
+_HYPER = ("float32", "int64")
 _KINDS = {
     "inputs": ("batch", "state", "cache", "hyper"),
     "outputs": ("state", "cache", "metric", "output"),
@@ -65,7 +66,7 @@ def reference_faults(manifest: Mapping[str, Any]) -> Iterator[Fault]:
     yield from _tensor_faults(manifest)
     yield from _cache_faults(manifest)
     for name, program in manifest["programs"].items():
-        yield from _program_faults(f"programs.{name}", program, manifest)
+        yield from _program_faults(f"programs.{_short(name)}", program, manifest)
     yield from _program_name_faults(manifest)
     if "text" in manifest:
         yield from _text_faults(manifest)
@@ -90,12 +91,16 @@ def _classification_faults(manifest: Mapping[str, Any]) -> Iterator[Fault]:
 
 def _tensor_faults(manifest: Mapping[str, Any]) -> Iterator[Fault]:
     for name, tensor in manifest["tensors"].items():
-        member = f"tensors.{name}"
+        member = f"tensors.{_short(name)}"
         yield from _size_faults(member, tensor)
         if tensor["file"] is not None:
             yield from _missing(f"{member}.file", tensor["file"], "files", manifest)
         position = 0
+        seen: set[str] = set()
         for view in tensor.get("views", ()):
+            if view["name"] in seen:
+                yield f"{member}.views", f"{_label(view['name'])} is there twice"
+            seen.add(view["name"])
             if view["offset"] != position:
                 reason = f"{_label(view['name'])} begins at {view['offset']}, not {position}"
                 yield f"{member}.views", reason
@@ -143,6 +148,8 @@ def _binding_faults(
             yield member, f"{_label(binding)} is not one float32 number"
     elif kind not in _KINDS[side] or not name:
         yield f"{member}.binding", f"{_label(binding)} is not a binding of {side}"
+    elif kind == "hyper" and argument["dtype"] not in _HYPER:
+        yield member, f"{_label(binding)} is {' or '.join(_HYPER)}"
     elif kind in ("state", "cache"):
         table = manifest["tensors" if kind == "state" else "caches"]
         if name not in table:
@@ -153,6 +160,8 @@ def _binding_faults(
 
 def _random_faults(member: str, argument: Mapping[str, Any]) -> Iterator[Fault]:
     integer = argument["binding"] == "random.integer"
+    if argument["dtype"] != _RANDOM[argument["binding"]]:
+        yield member, f"{argument['binding']} is {_RANDOM[argument['binding']]}"
     for key in ("stream", "index", "low", "high") if integer else ("stream", "index"):
         if key not in argument:
             yield member, f"{argument['binding']} needs {_label(key)}"
@@ -190,6 +199,11 @@ def _size_faults(member: str, tensor: Mapping[str, Any]) -> Iterator[Fault]:
 def _missing(member: str, name: str, table: str, manifest: Mapping[str, Any]) -> Iterator[Fault]:
     if name not in manifest[table]:
         yield member, f"{_label(name)} is not in {table}"
+
+
+def _short(name: str) -> str:
+    """A name in a path: names may be long, and each may have thousands of members."""
+    return name[:_LONGEST_REASON]
 
 
 def _label(name: str) -> str:

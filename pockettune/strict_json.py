@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["DEEPEST", "decode", "encode"]
+__all__ = ["DEEPEST", "LONGEST", "MOST_TEXT", "MOST_VALUES", "check_size", "decode", "encode"]
 
 DEEPEST = 32
+LONGEST = 16 * 2**20
+"""Bytes of a document."""
+MOST_VALUES = 2**16
+MOST_TEXT = 2**20
+"""Bytes between the quotes of all names and texts."""
+
+# A text; or what begins a value: the bracket of a container with something in it, or a comma.
+_TOKEN = re.compile(rb'"((?:[^"\\]++|\\.)*+)"?|[\[{](?![ \t\n\r]*+[\]}])|,', re.DOTALL)
 
 
 def decode(text: bytes) -> Any:
     """The value of a UTF-8 JSON document.
 
     Raises ``ValueError`` with a short reason: not UTF-8, not JSON, a duplicate key, more than 32
-    levels, a number that is not finite as float64, a lone surrogate.
+    levels, more than ``check_size`` allows, a number that is not finite as float64, a lone
+    surrogate.
     """
+    check_size(text)
     try:
         value = json.loads(
             text.decode("utf-8"),
@@ -38,6 +49,26 @@ def decode(text: bytes) -> Any:
         raise ValueError(f"more than {DEEPEST} levels") from None
     _check_text_and_depth(value, 0)
     return value
+
+
+def check_size(text: bytes) -> None:
+    """Raises ``ValueError`` for a document that is too large to be read, before anything is built.
+
+    Values take many times the bytes that stand for them. Counting ends at the limit, so that it
+    takes no time that would matter; in what is no JSON it counts something, which is enough.
+    """
+    if len(text) > LONGEST:
+        raise ValueError(f"more than {LONGEST} bytes")
+    values, room = 1, MOST_TEXT
+    for token in _TOKEN.finditer(text):
+        if token[1] is None:
+            values += 1
+            if values > MOST_VALUES:
+                raise ValueError(f"more than {MOST_VALUES} values")
+        else:
+            room -= len(token[1])
+            if room < 0:
+                raise ValueError(f"more than {MOST_TEXT} bytes of text")
 
 
 def encode(value: Any) -> bytes:

@@ -46,7 +46,6 @@ _NAMES = {
 }
 _CODES = {name: code for code, name in _NAMES.items()}
 _MEMBERS = {"dtype", "shape", "data_offsets"}
-_LONGEST_HEADER = 100_000_000
 _ALIGNMENT = 8
 _MOST_DIMENSIONS = 8
 
@@ -85,7 +84,7 @@ def read_header(path: Path) -> Header:
         if len(prefix) < 8:
             raise SafetensorsInvalid(path, f"{len(prefix)} bytes are too few for a header length")
         length = int.from_bytes(prefix, "little")
-        if length > min(_LONGEST_HEADER, size - 8):
+        if length > min(strict_json.LONGEST, size - 8):
             raise SafetensorsInvalid(path, f"a header of {length} bytes in a file of {size}")
         text = file.read(length)
     try:
@@ -97,7 +96,7 @@ def read_header(path: Path) -> Header:
 def header_of(data: bytes) -> Header:
     """The checked header of a file that is in memory. Raises ``SafetensorsInvalid``."""
     length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or length > min(_LONGEST_HEADER, len(data) - 8):
+    if len(data) < 8 or length > min(strict_json.LONGEST, len(data) - 8):
         reason = f"{len(data)} bytes do not hold a header of {length}"
         raise SafetensorsInvalid("The file", reason)
     try:
@@ -158,7 +157,7 @@ def encode(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | No
     """A file's bytes, which depend on names, values and metadata only.
 
     Wide dtypes come first, then names, so that every tensor lies aligned. Raises ``ValueError`` for
-    a dtype that the format lacks.
+    a dtype that the format lacks, or more tensors than a header can name.
     """
     header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
     pieces: list[bytes] = []
@@ -175,6 +174,7 @@ def encode(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | No
             "data_offsets": (begin, end),
         }
     text = strict_json.encode(header)
+    strict_json.check_size(text)
     text += b" " * (-len(text) % _ALIGNMENT)
     return b"".join((len(text).to_bytes(8, "little"), text, *pieces))
 

@@ -19,9 +19,17 @@ from pockettune.bundle import encode_manifest
 from pockettune.signature import sign
 from pockettune.tensor_file import read_header
 from pockettune.vectors import classification
+from pockettune.vectors.largest import filled
 from pockettune.vectors.sdk import KEY
 
-__all__ = ["FILES", "bundles", "describe_tensors", "manifest", "tensor_files", "with_rest"]
+__all__ = [
+    "FILES",
+    "bundles",
+    "describe_tensors",
+    "manifest",
+    "tensor_files",
+    "with_rest",
+]
 
 _LENGTH = 4
 _PIXELS = [1, 3, 8, 8]
@@ -200,6 +208,11 @@ def bundles() -> dict[str, dict[str, bytes]]:
         "bundle_signed": {"manifest.json": _signed(plain), **FILES},
         # Unknown members, the greatest depth, letters beyond ASCII, an engine of the future.
         "bundle_tolerant": {"manifest.json": encode_manifest(tolerant), **FILES},
+        # As many values and as much text as a reader takes.
+        "bundle_largest": {
+            "manifest.json": filled(manifest(), strict_json.MOST_VALUES, strict_json.MOST_TEXT),
+            **FILES,
+        },
         "bundle_classification": {
             "manifest.json": encode_manifest(classification.manifest()),
             **classification.FILES,

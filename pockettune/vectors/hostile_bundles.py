@@ -10,11 +10,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pockettune import tensor_file
+from pockettune import strict_json, tensor_file
 from pockettune.bundle import encode_manifest
 from pockettune.random import normal
 from pockettune.vectors import classification
 from pockettune.vectors.golden import FILES, manifest, with_rest
+from pockettune.vectors.largest import filled
 from pockettune.vectors.manifest_edits import INVALID, edited
 
 __all__ = ["Case", "bundles"]
@@ -98,6 +99,8 @@ def _bad_bytes() -> dict[str, bytes]:
         "duplicate_bundle_id": with_rest(b'"bundle_id":"",' + rest),
         "duplicate_file": with_rest(rest.replace(b'"files":{', b'"files":{"programs.pte":{},')),
         "duplicate_unknown": with_rest(b'"unknown":{"a":1,"a":1},' + rest),
+        "values_65537": filled(manifest(), strict_json.MOST_VALUES + 1, 0x8000),
+        "text_1048577": filled(manifest(), 1000, strict_json.MOST_TEXT + 1),
         "depth_33": with_rest(b'"unknown":' + b"[" * 32 + b"]" * 32 + b"," + rest),
         "depth_100000": with_rest(b'"unknown":' + b"[" * 100_000 + b"]" * 100_000 + b"," + rest),
         "depth_unclosed": with_rest(b'"unknown":' + b'{"a":[' * 50_000),

@@ -58,6 +58,8 @@ def _bad_json() -> dict[str, bytes]:
         "duplicate_tensor_escaped": _file(b'{"a":' + one + b',"\\u0061":' + one + b"}"),
         "duplicate_metadata": _file(b'{"__metadata__":{},"__metadata__":{},' + good[1:]),
         "duplicate_member": _file(good.replace(b'"dtype"', b'"dtype":"F32","dtype"')),
+        # With the other 9 of the document, one value more than is allowed.
+        "too_many_values": _file(b'{"__metadata__":' + _texts(2**16 - 8) + b"," + good[1:]),
         "too_deep": _file(b'{"a":' + b"[" * 10_000 + b"]" * 10_000 + b"}"),
         "control_character": _file(b'{"\n":' + one + b"}"),
         "lone_surrogate": _file(b'{"\\ud800":' + one + b"}"),
@@ -66,6 +68,10 @@ def _bad_json() -> dict[str, bytes]:
         "number_leading_zero": _file(good.replace(b"[2]", b"[02]")),
         "number_endless": _file(good.replace(b"[2]", b"[" + b"9" * 5000 + b"]")),
     }
+
+
+def _texts(count: int) -> bytes:
+    return json.dumps({f"{key:x}": "" for key in range(count)}, separators=(",", ":")).encode()
 
 
 def _bad_layouts() -> dict[str, bytes]:

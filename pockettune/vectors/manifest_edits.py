@@ -15,6 +15,13 @@ _VIEWS: _Member = (*_TENSOR, "views")
 _STEP: _Member = ("programs", "train_step")
 _NOISE: _Member = (*_STEP, "inputs", 3)
 _TIMESTEP: _Member = (*_STEP, "inputs", 4)
+_UNIFORM: dict[str, Any] = {
+    "name": "noise",
+    "dtype": "float16",
+    "shape": [1],
+    "binding": "random.uniform",
+}
+_UNIFORM |= {"stream": 2, "index": "sample"}
 _LOSS: _Member = (*_STEP, "outputs", 0)
 _STATE: _Member = (*_STEP, "outputs", 2)
 _FILE: _Member = ("files", "programs.pte")
@@ -91,6 +98,7 @@ _EDITS: dict[str, tuple[_Member, Any]] = {
     "view_missing": ((*_VIEWS, 1), REMOVED),
     "view_first_missing": ((*_VIEWS, 0), REMOVED),
     "view_negative": ((*_VIEWS, 0, "offset"), -1),
+    "view_name_twice": ((*_VIEWS, 1, "name"), "unet.to_q.lora_A.weight"),
     "view_name_number": ((*_VIEWS, 0, "name"), 1),
     "cache_dtype": (("caches", "hidden", "dtype"), "bfloat16"),
     "cache_stored": (("caches", "hidden", "stored"), "int8"),
@@ -119,6 +127,10 @@ _EDITS: dict[str, tuple[_Member, Any]] = {
     "input_cache_shape": ((*_STEP, "inputs", 0, "shape"), [1, 4, 1, 2]),
     "input_cache_dtype": ((*_STEP, "inputs", 2, "dtype"), "float16"),
     "input_prompt": (("programs", "denoise", "inputs", 1, "prompt"), "another"),
+    "input_normal_dtype": ((*_NOISE, "dtype"), "float16"),
+    "input_uniform_dtype": (_NOISE, _UNIFORM),
+    "input_integer_dtype": ((*_TIMESTEP, "dtype"), "int32"),
+    "input_hyper_dtype": ((*_STEP, "inputs", 6, "dtype"), "float16"),
     "input_stream_negative": ((*_NOISE, "stream"), -1),
     "input_index": ((*_NOISE, "index"), "epoch"),
     "integers_empty": ((*_TIMESTEP, "high"), 0),

@@ -114,7 +114,7 @@ def test_two_writers_of_one_file_do_not_mix(run: Run, toy: Path, ids: Path, tmp_
     with (tmp_path / "out.safetensors.partial").open("w") as other:
         other.write("half")
         other.flush()
-        fcntl.flock(other, fcntl.LOCK_EX)
+        fcntl.lockf(other, fcntl.LOCK_EX)
         assert "another run is writing" in run(*command, status=3).stderr
         assert (tmp_path / "out.safetensors.partial").read_text() == "half"
     run(*command)  # what a killed writer left is no hindrance

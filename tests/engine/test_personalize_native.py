@@ -322,7 +322,7 @@ def test_a_folder_takes_one_run_at_a_time(
 ) -> None:
     (tmp_path / "work").mkdir()
     with (tmp_path / "work/lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.lockf(lock, fcntl.LOCK_EX)
         command = ["personalize", "--bundle", toy, "--inputs", photos, "--out", tmp_path]
         assert "another run" in run(*command, status=3).stderr
 

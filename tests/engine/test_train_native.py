@@ -148,6 +148,25 @@ def test_a_killed_client_ends_with_the_same_bytes(
     refused(run, "state_mismatch", "train", *options[:-2], "--steps", 401, "--out", out)
 
 
+def test_a_restart_behind_the_last_step_leaves_one_state(
+    run: Run, bundle: Path, inputs: Path, tmp_path: Path
+) -> None:
+    """A kill between the renaming of a state and the removal of the one before leaves both."""
+    options = ["--bundle", bundle, "--inputs", inputs, *WHO, "--checkpoint-every", 2]
+    run("train", *options, "--steps", 4, "--out", tmp_path / "out")
+    work = tmp_path / "out/work"
+    last = work / "state-00000004.safetensors"
+    before = last.read_bytes()
+    (work / "state-00000002.safetensors").write_bytes(before)
+    (work / "state-00000006.safetensors").write_bytes(before)  # newer, and of no use
+    done = run("train", *options, "--steps", 4, "--out", tmp_path / "out")
+    assert '{"event":"resume","step":4}' in done.stdout
+    # What is damaged stays, to be looked at; what is older is not needed.
+    names = ["lock", last.name, "state-00000006.safetensors"]
+    assert sorted(path.name for path in work.iterdir()) == names
+    assert last.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("name", "code"),
     [

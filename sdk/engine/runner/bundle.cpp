@@ -7,8 +7,6 @@
 namespace pockettune {
 namespace {
 
-constexpr uint64_t max_manifest_bytes = uint64_t{16} << 20;
-
 [[noreturn]] void corrupt(const std::string& why) {
   throw Failure(code::bundle_corrupt, why + ": fetch or export the bundle again");
 }
@@ -25,7 +23,7 @@ std::string read_manifest(const Path& folder) {
                   "'" + path.string() + "' is not a regular file: a bundle holds files only");
   }
   const ReadFile file(path);
-  if (file.size() > max_manifest_bytes) invalid_manifest("it is larger than 16 MiB");
+  if (file.size() > max_json_bytes) invalid_manifest("it is larger than 16 MiB");
   std::string text(file.size(), '\0');
   file.read(0, std::as_writable_bytes(std::span(text)));
   return text;

@@ -87,6 +87,10 @@ void Checkpoints::save(const State& state, std::span<const float> losses, int64_
                   "'" + path(step).string() +
                       "' reads back as something else than was written: check the disk");
   }
+  remove_states_before(step);
+}
+
+void Checkpoints::remove_states_before(int64_t step) const {
   for (const auto& [other, file] : files()) {
     if (other < step) remove_file(file);
   }
@@ -105,6 +109,8 @@ int64_t Checkpoints::load(State& state, std::span<float> losses) const {
         }
         file.read(file.require("losses", DType::float32, {static_cast<int64_t>(losses.size())}),
                   std::as_writable_bytes(losses));
+        // A run that was killed between writing this one and removing those could not do it.
+        remove_states_before(step);
         return step;
       }
     } catch (const Failure& failure) {

@@ -48,8 +48,7 @@ int open_temporary(const Path& path) {
   while (true) {
     const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (descriptor < 0) throw file_failure("cannot create", path);
-    // A file system without locks (another errno) has to do without.
-    const bool taken = flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    const bool taken = !try_lock(descriptor);
     struct stat opened{};
     struct stat named{};
     const bool same = fstat(descriptor, &opened) == 0 && lstat(path.c_str(), &named) == 0 &&
@@ -69,6 +68,19 @@ int open_temporary(const Path& path) {
 Path folder_of(const Path& path) { return path.has_parent_path() ? path.parent_path() : Path("."); }
 
 }  // namespace
+
+bool try_lock(int descriptor) {
+#ifdef F_OFD_SETLK
+  // The open file's own lock, which ends with it as flock's does, but which also excludes those of
+  // Java: fcntl's, which flock does not see on Linux.
+  struct flock whole{};
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  return fcntl(descriptor, F_OFD_SETLK, &whole) == 0 || (errno != EAGAIN && errno != EACCES);
+#else
+  return flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+#endif
+}
 
 Failure file_failure(const std::string& what, const Path& path) {
   const int error = errno;

@@ -78,6 +78,10 @@ class AtomicFile {
 /// Ending of an AtomicFile that is not committed yet.
 inline constexpr std::string_view temporary_ending = ".partial";
 
+/// Takes the lock of a file that is open for writing, for as long as it is open; false when another
+/// has it, also a process of another language. A file system without locks has to do without.
+bool try_lock(int descriptor);
+
 /// Writes a small file atomically.
 void write_file(const Path& path, std::string_view text);
 /// Creates the folder and its parents, durably. Raises io_failed or disk_full.

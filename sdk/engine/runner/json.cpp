@@ -11,6 +11,8 @@ namespace pockettune {
 namespace {
 
 constexpr int max_depth = 32;
+constexpr size_t max_values = size_t{1} << 16;
+constexpr size_t max_text = size_t{1} << 20;
 
 void append_utf8(std::string& out, uint32_t value) {
   if (value < 0x80) {
@@ -59,6 +61,7 @@ class Parser {
   }
 
   Json value(int depth) {
+    if (++values_ > max_values) fail("more than 65536 values");
     skip_space();
     switch (peek()) {
       case '{':
@@ -141,13 +144,19 @@ class Parser {
 
   std::string string() {
     at_++;
+    const size_t begin = at_;
+    const size_t room = max_text - text_bytes_;
     std::string out;
     while (true) {
+      if (at_ - begin > room) fail("more than 1 MiB of text");
       if (at_ >= text_.size()) fail("a string is cut off");
       const char c = text_[at_];
       if (static_cast<uint8_t>(c) < 0x20) fail("a control character in a string");
       at_++;
-      if (c == '"') return out;
+      if (c == '"') {
+        text_bytes_ += at_ - 1 - begin;
+        return out;
+      }
       if (c != '\\') {
         out += c;
         continue;
@@ -205,6 +214,8 @@ class Parser {
 
   std::string_view text_;
   size_t at_ = 0;
+  size_t values_ = 0;
+  size_t text_bytes_ = 0;
 };
 
 }  // namespace

@@ -1,6 +1,6 @@
-// Strict JSON (spec/bundle.md, 1): duplicate keys, more than 32 levels, numbers that are not finite
-// and bytes that are not UTF-8 are refused. Written here because the runtime's wheel ships no JSON
-// library, and because general parsers accept duplicate keys.
+// Strict JSON (spec/bundle.md, 1): duplicate keys, more than 32 levels, 2^16 values or 1 MiB of
+// text, numbers that are not finite and bytes that are not UTF-8 are refused. Written here because
+// the runtime's wheel ships no JSON library, and because general parsers accept duplicate keys.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -12,6 +12,9 @@
 #include <vector>
 
 namespace pockettune {
+
+/// Most bytes of a document that is read (spec/bundle.md, 1).
+inline constexpr uint64_t max_json_bytes = uint64_t{16} << 20;
 
 /// The text is not the JSON that the specification allows; what() says where and why.
 struct JsonError : std::runtime_error {
@@ -56,7 +59,8 @@ class Json {
   /// One line, ASCII only, no spaces.
   std::string dump() const;
 
-  /// Raises JsonError.
+  /// Values and text are counted while they are read, so that no document takes more than twice its
+  /// cap. Raises JsonError.
   static Json parse(std::string_view text);
 
  private:

@@ -12,6 +12,11 @@ void invalid_manifest(const std::string& why) {
                 "manifest.json is not valid: " + why + "; fetch or export the bundle again");
 }
 
+std::string shortened(std::string_view name) {
+  constexpr size_t longest = 100;
+  return std::string(name.substr(0, longest)) + (name.size() > longest ? "..." : "");
+}
+
 bool is_hex_digest(std::string_view text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }

@@ -15,6 +15,9 @@ struct Manifest;
 /// Raises bundle_manifest_invalid.
 [[noreturn]] void invalid_manifest(const std::string& why);
 
+/// A name out of a file for a message: names may be long, and each may have thousands of members.
+std::string shortened(std::string_view name);
+
 bool is_hex_digest(std::string_view text);
 
 /// A member of the manifest. Every accessor raises bundle_manifest_invalid when the member is of
@@ -45,7 +48,8 @@ class Reader {
 
   template <class Use>
   void each_member(Use&& use) const {
-    for (const auto& [name, value] : members()) use(name, Reader(value, path_ + "." + name));
+    for (const auto& [name, value] : members())
+      use(name, Reader(value, path_ + "." + shortened(name)));
   }
   template <class Use>
   void each_value(Use&& use) const {

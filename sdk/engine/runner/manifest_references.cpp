@@ -146,15 +146,15 @@ void check_file_names(const Manifest& manifest) {
 
 void check_references(const Manifest& manifest) {
   for (const auto& [name, tensor] : manifest.tensors) {
-    if (tensor.file) check_file(manifest, *tensor.file, "tensors." + name);
+    if (tensor.file) check_file(manifest, *tensor.file, "tensors." + shortened(name));
   }
   for (const auto& [name, program] : manifest.programs) {
-    const std::string user = "programs." + name;
+    const std::string user = "programs." + shortened(name);
     for (const std::string& file : program.files) check_file(manifest, file, user);
     for (const Argument& input : program.inputs)
-      check_argument(manifest, input, false, user + " input " + input.name);
+      check_argument(manifest, input, false, user + " input " + shortened(input.name));
     for (const Argument& output : program.outputs) {
-      check_argument(manifest, output, true, user + " output " + output.name);
+      check_argument(manifest, output, true, user + " output " + shortened(output.name));
     }
     check_scopes(manifest, program);
   }

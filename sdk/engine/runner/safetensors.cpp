@@ -9,8 +9,6 @@
 namespace pockettune {
 namespace {
 
-constexpr uint64_t max_header_bytes = 100'000'000;
-
 [[noreturn]] void invalid(const Path& path, const std::string& why) {
   throw Failure(
       code::safetensors_invalid,
@@ -97,7 +95,7 @@ SafetensorsFile::SafetensorsFile(const Path& path) : file_(path) {
   file_.read(0, length_bytes);
   uint64_t length = 0;
   for (size_t i = 0; i < 8; i++) length |= static_cast<uint64_t>(length_bytes[i]) << (8 * i);
-  if (length > max_header_bytes || length > file_.size() - 8)
+  if (length > max_json_bytes || length > file_.size() - 8)
     invalid(path, "the header is longer than the file");
   std::string text(length, '\0');
   file_.read(8, std::as_writable_bytes(std::span(text)));

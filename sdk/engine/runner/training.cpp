@@ -1,7 +1,6 @@
 #include "training.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -15,8 +14,7 @@ namespace pockettune {
 FolderLock::FolderLock(const Path& folder)
     : descriptor_(open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
   if (descriptor_ < 0) throw file_failure("cannot create", folder / "lock");
-  // A file system without locks (another errno) has to do without.
-  if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+  if (!try_lock(descriptor_)) {
     close(descriptor_);
     throw Failure(code::io_failed, "another run uses '" + folder.string() +
                                        "': wait for it, or use another --out folder");

@@ -118,6 +118,35 @@ def test_a_run_of_the_native_runner_goes_on(
     assert (run / state).read_bytes() == (undisturbed / state).read_bytes()
 
 
+def test_a_folder_takes_one_run_at_a_time_in_any_language(
+    desktop: Call,
+    run_native: Call,
+    native: Path,
+    class_path: str,
+    natives: Path,
+    prepared: Path,
+    tmp_path: Path,
+) -> None:
+    """The JVM's locks and the native runner's are of two kinds, which have to see each other."""
+    run = tmp_path / "runs/run"
+    same = (*options(prepared), "--steps", 100_000, "--checkpoint-every", 100_000)
+    java = ("java", "-cp", class_path, "org.pockettune.desktop.MainKt", natives)
+    first = ((native, "train", *same, "--out", run), (*java, "train", *same, "--out", tmp_path))
+    for command in first:
+        words = [str(word) for word in command]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert "step" in process.stdout.readline()
+                process.send_signal(signal.SIGSTOP)
+                done = run_native("train", *same, "--out", run, status=3)
+                assert "io_failed: another run uses" in done.stderr
+                done = desktop("train", *same, "--out", tmp_path, status=1)
+                assert "io_failed: another run works in" in done.stderr
+            finally:
+                process.kill()
+
+
 MOMENTS = ["appended", "written", "synced", "renamed"]
 
 
@@ -137,6 +166,18 @@ def test_a_process_that_dies_while_it_saves_loses_nothing(
         "lock",
         Path(state).name,
     ]
+
+
+def test_a_restart_behind_the_last_step_leaves_one_state(
+    desktop: Call, undisturbed: Path, prepared: Path, tmp_path: Path
+) -> None:
+    same = (*options(prepared), "--steps", 100, "--checkpoint-every", 50, "--out", tmp_path)
+    state = Path(STATE.format(100)).name
+    desktop("train", *same, "--kill-at", f"renamed:{state}", status=-signal.SIGKILL)
+    work = tmp_path / "runs/run/work"
+    assert len(list(work.glob("state-*"))) == 2
+    desktop("train", *same)
+    assert sorted(path.name for path in work.iterdir()) == ["lock", state]
 
 
 def test_a_process_that_is_killed_at_random_ends_with_the_same_bytes(

@@ -147,7 +147,7 @@ private struct Source: Sendable {
     }
     let nobody = BundleDownloader(store: store, base: URL(string: "http://127.0.0.1:9/x")!, sensors: Network())
     #expect(await failure(nobody) == .downloadFailed)
-    let endless = try LoopbackServer { _ in LoopbackServer.Answer(body: Data(count: Manifest.longest + 1)) }
+    let endless = try LoopbackServer { _ in LoopbackServer.Answer(body: Data(count: JSON.longest + 1)) }
     defer { endless.stop() }
     #expect(await failure(BundleDownloader(store: store, base: endless.base, sensors: Network())) == .downloadFailed)
   }

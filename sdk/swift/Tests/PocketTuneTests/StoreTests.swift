@@ -3,6 +3,10 @@ import Testing
 
 @testable import PocketTune
 
+#if canImport(Glibc)
+  import Glibc
+#endif
+
 @Suite struct Stores {
   private let temporary: TemporaryFolder
   private let bundle: ModelBundle
@@ -109,4 +113,23 @@ import Testing
     #expect(odd.values.allSatisfy { abs($0 - gray) < 1e-6 })
     #expect(code { _ = try RGBImage(width: 2, height: 2, bytes: [0]) } == .photosUnreadable)
   }
+
+  #if os(Linux)
+    /// `fcntl`'s lock, which is the JVM's, and that of Swift and of the native runner are of two kinds.
+    @Test func aFolderThatTheJVMHoldsIsTaken() throws {
+      let folder = try TemporaryFolder()
+      let descriptor = open(folder.path("lock"), O_RDWR | O_CREAT, 0o644)
+      defer { close(descriptor) }
+      var whole = Glibc.flock()
+      whole.l_type = Int16(F_WRLCK)
+      #expect(fcntl(descriptor, F_SETLK, &whole) == 0)
+      #expect(code { _ = try FolderLock(folder.url.path) } == .ioFailed)
+      whole.l_type = Int16(F_UNLCK)
+      #expect(fcntl(descriptor, F_SETLK, &whole) == 0)
+      let lock = try FolderLock(folder.url.path)
+      whole.l_type = Int16(F_WRLCK)
+      #expect(fcntl(descriptor, F_SETLK, &whole) != 0)
+      withExtendedLifetime(lock) {}
+    }
+  #endif
 }

@@ -114,18 +114,11 @@ struct Manifest {
   let classification: Classification?
   let budget: [Name: Budget]
 
-  static let longest = 16 << 20
-
   /// Checks all of manifest.json's bytes; with a key, it must have signed them. Throws `bundleManifestInvalid`,
   /// `bundleCorrupt`, `bundleSignatureInvalid`, `bundleFormatUnsupported`, `bundlePathInvalid`.
   init(bytes: [UInt8], key: (any SignatureVerifier)? = nil) throws {
     let opening = try ManifestOpening(bytes)
-    let canonical = opening.canonical(bytes)
-    guard Digest256.hex(of: canonical) == opening.bundleID else {
-      throw PocketTuneError(
-        .bundleCorrupt, "manifest.json is not what its bundle_id says: fetch or export the bundle again")
-    }
-    if let key { try requireSignature(opening.signature, of: canonical, by: key) }
+    try opening.check(bytes, key)
     let json: JSON
     do {
       json = try JSON.parse(bytes)
@@ -209,8 +202,15 @@ private struct ManifestOpening {
     signature = decoded
   }
 
-  /// What the identifier and the signature are about.
-  func canonical(_ bytes: [UInt8]) -> [UInt8] { [UInt8(ascii: "{")] + bytes[rest...] }
+  /// Checks the identifier and, with a key, the signature. Their copy of the bytes is gone before these are parsed.
+  func check(_ bytes: [UInt8], _ key: (any SignatureVerifier)?) throws {
+    let canonical = [UInt8(ascii: "{")] + bytes[rest...]
+    guard Digest256.hex(of: canonical) == bundleID else {
+      throw PocketTuneError(
+        .bundleCorrupt, "manifest.json is not what its bundle_id says: fetch or export the bundle again")
+    }
+    if let key { try requireSignature(signature, of: canonical, by: key) }
+  }
 }
 
 /// 64 bytes of canonical base64; nil for anything else.

@@ -44,7 +44,7 @@ struct ManifestReader {
   func namedTable<Value>(_ read: (Name, ManifestReader) throws -> Value) throws -> [Name: Value] {
     var table: [Name: Value] = [:]
     for member in try members() {
-      table[member.name] = try read(member.name, ManifestReader(member.value, path: "\(path).\(member.name)"))
+      table[member.name] = try read(member.name, ManifestReader(member.value, path: "\(path).\(member.name.short)"))
     }
     return table
   }

@@ -3,9 +3,9 @@ extension Manifest {
   /// Throws `bundleManifestInvalid`.
   func checkReferences() throws {
     for (name, tensor) in tensors {
-      if let file = tensor.file { try require(files, file, "files", "tensors.\(name)") }
+      if let file = tensor.file { try require(files, file, "files", "tensors.\(name.short)") }
     }
-    for (name, program) in programs { try check(program, "programs.\(name)") }
+    for (name, program) in programs { try check(program, "programs.\(name.short)") }
     for name in preparation { try require(programs, name, "programs", "preparation") }
     for name in budget.keys { try require(programs, name, "programs", "budget.programs") }
     try require(programs, training.program, "programs", "training.program")

@@ -64,7 +64,7 @@ public final class ModelBundle: Sendable {
       throw PocketTuneError(.ioFailed, "'\(path)' is not a regular file: a bundle holds files only")
     }
     let file = try PlainFile(path)
-    guard file.size <= Manifest.longest else { throw invalidManifest("it is larger than 16 MiB") }
+    guard file.size <= JSON.longest else { throw invalidManifest("it is larger than 16 MiB") }
     return try file.bytes(at: 0, count: file.size)
   }
 
@@ -122,6 +122,7 @@ public final class ModelBundle: Sendable {
   func bytes(_ file: Name) throws -> [UInt8] {
     let opened = try PlainFile(path(file.text))
     try checkStamp(file, opened.stamp)
+    guard opened.size <= JSON.longest else { throw corrupt("'\(opened.path)' is larger than 16 MiB") }
     return try opened.bytes(at: 0, count: opened.size)
   }
 

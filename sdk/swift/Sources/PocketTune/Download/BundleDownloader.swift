@@ -128,7 +128,7 @@ public struct BundleDownloader: Sendable {
       guard response.statusCode == 200 else { throw downloadFailed("manifest.json: status \(response.statusCode)") }
     } take: { data in
       body.bytes += data
-      guard body.bytes.count <= Manifest.longest else { throw downloadFailed("manifest.json is larger than 16 MiB") }
+      guard body.bytes.count <= JSON.longest else { throw downloadFailed("manifest.json is larger than 16 MiB") }
     }
     return body.bytes
   }
@@ -184,7 +184,7 @@ public struct BundleDownloader: Sendable {
   private func copies(of entry: FileEntry) throws -> [String] {
     try namesIn(store.bundles).filter { !$0.hasPrefix(".") }.flatMap { name -> [String] in
       let folder = "\(store.bundles)/\(name)"
-      guard let file = try? PlainFile("\(folder)/manifest.json"), file.size <= Manifest.longest,
+      guard let file = try? PlainFile("\(folder)/manifest.json"), file.size <= JSON.longest,
         let bytes = try? file.bytes(at: 0, count: file.size), let manifest = try? Manifest(bytes: bytes)
       else { return [] }
       return manifest.files.filter { $0.value.sha256 == entry.sha256 }.map { "\(folder)/\($0.key)" }

@@ -35,8 +35,7 @@ final class AtomicFile {
     while true {
       let opened = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o644)
       guard opened >= 0 else { throw fileError("create", path) }
-      // A file system without locks (another errno) has to do without.
-      let taken = flock(opened, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK
+      let taken = !tryLock(opened)
       var status = stat()
       var named = stat()
       let same =

@@ -15,12 +15,27 @@ final class FolderLock {
     let path = "\(work)/lock"
     descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
     guard descriptor >= 0 else { throw fileError("create", path) }
-    // A file system without locks (another errno) has to do without.
-    if flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK {
+    if !tryLock(descriptor) {
       close(descriptor)
       throw PocketTuneError(.ioFailed, "another run uses '\(work)': wait for it, or use another name")
     }
   }
 
   deinit { close(descriptor) }
+}
+
+/// Takes the lock of a file that is open for writing, for as long as it is open; false when another has it. A file
+/// system without locks (another errno) has to do without.
+func tryLock(_ descriptor: Int32) -> Bool {
+  #if canImport(Darwin)
+    return flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK
+  #else
+    // The open file's own lock, which ends with it as flock's does, but which also excludes those of Java: fcntl's,
+    // which flock does not see on Linux. F_OFD_SETLK of the kernel's fcntl.h:
+    let setOpenFileLock: Int32 = 37
+    var whole = Glibc.flock()
+    whole.l_type = Int16(F_WRLCK)
+    whole.l_whence = Int16(SEEK_SET)
+    return fcntl(descriptor, setOpenFileLock, &whole) == 0 || (errno != EAGAIN && errno != EACCES)
+  #endif
 }

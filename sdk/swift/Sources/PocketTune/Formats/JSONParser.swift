@@ -6,9 +6,14 @@ struct JSONError: Error {
 extension JSON {
   /// Levels of objects and lists that a document may have.
   static let deepest = 32
+  /// Bytes of a document that is read.
+  static let longest = 16 << 20
+  static let mostValues = 1 << 16
+  static let mostText = 1 << 20
 
   /// Parses strictly: UTF-8 without byte-order mark, no duplicate names, at most 32 levels, numbers finite as
-  /// float64, no lone surrogates. Throws `JSONError`.
+  /// float64, no lone surrogates. Values and text are counted while they are read, so that no document takes more than
+  /// twice its cap. Throws `JSONError`.
   static func parse(_ bytes: UnsafeRawBufferPointer) throws -> JSON {
     if let broken = firstBrokenByte(bytes) { throw JSONError(reason: "byte \(broken) is not UTF-8") }
     var parser = JSONParser(bytes: bytes)
@@ -53,6 +58,8 @@ private func firstBrokenByte(_ bytes: UnsafeRawBufferPointer) -> Int? {
 private struct JSONParser {
   let bytes: UnsafeRawBufferPointer
   var at = 0
+  private var values = 0
+  private var textBytes = 0
 
   init(bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
 
@@ -79,6 +86,8 @@ private struct JSONParser {
   }
 
   private mutating func value(depth: Int) throws -> JSON {
+    values += 1
+    if values > JSON.mostValues { throw failure("more than \(JSON.mostValues) values") }
     skipSpace()
     switch here {
     case UInt8(ascii: "{"): return try object(depth: depth + 1)
@@ -137,6 +146,8 @@ private struct JSONParser {
 
   private mutating func string() throws -> String {
     at += 1
+    let begin = at
+    let room = JSON.mostText - textBytes
     var text: [UInt8] = []
     while true {
       guard at < bytes.count else { throw failure("a text is cut off") }
@@ -144,10 +155,13 @@ private struct JSONParser {
       if byte < 0x20 { throw failure("a control character in a text") }
       at += 1
       switch byte {
-      case UInt8(ascii: "\""): return String(decoding: text, as: UTF8.self)
+      case UInt8(ascii: "\""):
+        textBytes += at - 1 - begin
+        return String(decoding: text, as: UTF8.self)
       case UInt8(ascii: "\\"): try escape(into: &text)
       default: text.append(byte)
       }
+      if at - begin > room { throw failure("more than \(JSON.mostText) bytes of text") }
     }
   }
 

@@ -9,6 +9,8 @@ struct Name: Hashable, Comparable, Sendable, CustomStringConvertible, Expressibl
   init(stringLiteral text: String) { self.text = text }
 
   var description: String { text }
+  /// For a message: names may be long, and each may have thousands of members.
+  var short: String { text.utf8.count > 100 ? text.prefix(100) + "..." : text }
 
   static func == (one: Name, other: Name) -> Bool { one.text.utf8.elementsEqual(other.text.utf8) }
   /// By bytes of UTF-8, which is the order of code points.

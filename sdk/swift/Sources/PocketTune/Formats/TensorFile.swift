@@ -15,7 +15,6 @@ typealias Metadata = [Name: String]
 
 /// What a safetensors file says about itself, checked by `spec/bundle.md`, 7.
 struct TensorHeader {
-  static let longest = 100_000_000
   static let mostDimensions = 8
 
   /// In the order of their offsets.
@@ -102,7 +101,7 @@ final class TensorFile {
     file = try PlainFile(path)
     guard file.size >= 8 else { throw TensorFile.invalid(path, "it has fewer than 8 bytes") }
     let length = try file.bytes(at: 0, count: 8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-    guard length <= UInt64(TensorHeader.longest), length <= UInt64(file.size - 8) else {
+    guard length <= UInt64(JSON.longest), length <= UInt64(file.size - 8) else {
       throw TensorFile.invalid(path, "the header is longer than the file")
     }
     dataBegin = 8 + Int(length)

@@ -1,6 +1,7 @@
 package org.pockettune
 
 import org.pockettune.internal.FileStamp
+import org.pockettune.internal.LARGEST_JSON
 import org.pockettune.internal.PlainFile
 import org.pockettune.internal.SafetensorsFile
 import org.pockettune.internal.invalidManifest
@@ -97,8 +98,6 @@ public class Bundle private constructor(
 
     /** Opening. */
     public companion object {
-        private const val LARGEST_MANIFEST = 16L shl 20
-
         /**
          * Opens a bundle and verifies every byte of it. It reads all files: call it off the main thread.
          *
@@ -136,7 +135,7 @@ public class Bundle private constructor(
                 )
             }
             PlainFile(path).use {
-                if (it.size > LARGEST_MANIFEST) invalidManifest("it is larger than 16 MiB")
+                if (it.size > LARGEST_JSON) invalidManifest("it is larger than 16 MiB")
                 return it.read(0, it.size.toInt())
             }
         }

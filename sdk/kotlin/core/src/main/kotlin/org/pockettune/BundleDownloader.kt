@@ -11,6 +11,7 @@ import okhttp3.OkHttpClient
 import org.pockettune.internal.BundleAssembly
 import org.pockettune.internal.FolderLock
 import org.pockettune.internal.Http
+import org.pockettune.internal.LARGEST_JSON
 import org.pockettune.internal.parseManifest
 import org.pockettune.internal.shown
 
@@ -89,7 +90,7 @@ public class BundleDownloader
             /** Fetches all; gives what failed, or nothing when the bundle is there. */
             suspend fun run(): List<Failing> {
                 failing().let { if (it.isNotEmpty()) return it }
-                val text = http.get(base.newBuilder().addPathSegment("manifest.json").build(), LARGEST_MANIFEST)
+                val text = http.get(base.newBuilder().addPathSegment("manifest.json").build(), LARGEST_JSON)
                 val manifest = parseManifest(text, key)
                 FolderLock(store.bundlesFolder).use {
                     val bundle = keptBundle(manifest.bundleId) ?: return fetch(BundleAssembly(store, manifest, text))
@@ -140,9 +141,5 @@ public class BundleDownloader
                 if (state.unmetered == true) return emptyList()
                 return listOf(Failing(Condition.UNMETERED, if (state.unmetered == null) Reason.UNKNOWN else Reason.UNMET))
             }
-        }
-
-        private companion object {
-            const val LARGEST_MANIFEST = 16L shl 20
         }
     }

@@ -57,7 +57,7 @@ internal fun parseManifest(
     }
     val root =
         try {
-            Member(parseJson(bytes), "")
+            Member(parseJson(bytes))
         } catch (fault: JsonFault) {
             invalidManifest(fault.message.orEmpty())
         }

@@ -20,24 +20,26 @@ internal fun invalidManifest(why: String): Nothing =
  */
 internal class Member(
     private val value: JsonValue,
-    private val path: String,
+    private val parent: Member? = null,
+    private val name: String = "",
+    private val index: Int? = null,
 ) {
     val isNull: Boolean get() = value === JsonNull
 
-    fun fail(why: String): Nothing = invalidManifest((if (path.isEmpty()) "the document" else shown(path)) + " " + why)
+    fun fail(why: String): Nothing = invalidManifest((if (parent == null) "the document" else shown(path())) + " " + why)
 
     operator fun get(name: String): Member = find(name) ?: fail("has no member $name")
 
     /** The member of that name, or null when it is not there. */
-    fun find(name: String): Member? = table()[name]?.let { Member(it, child(name)) }
+    fun find(name: String): Member? = table()[name]?.let { Member(it, this, name) }
 
     /** The members of an object, by name. */
     fun <Value> each(use: (Member) -> Value): Map<String, Value> =
-        table().entries.associateTo(LinkedHashMap()) { (name, value) -> name to use(Member(value, child(name))) }
+        table().entries.associateTo(LinkedHashMap()) { (name, value) -> name to use(Member(value, this, name)) }
 
     /** The items of a list. */
     fun <Value> items(use: (Member) -> Value): List<Value> =
-        (value as? JsonArray ?: fail("is no list")).items.mapIndexed { index, item -> use(Member(item, "$path[$index]")) }
+        (value as? JsonArray ?: fail("is no list")).items.mapIndexed { index, item -> use(Member(item, this, index = index)) }
 
     fun requireObject() {
         table()
@@ -107,5 +109,10 @@ internal class Member(
 
     private fun table(): Map<String, JsonValue> = (value as? JsonObject ?: fail("is no object")).members
 
-    private fun child(name: String): String = if (path.isEmpty()) name else "$path.$name"
+    /** Put together only for a message: names may be long, and each may have thousands of members. */
+    private fun path(): String {
+        val before = parent?.path() ?: return ""
+        if (index != null) return "$before[$index]"
+        return if (before.isEmpty()) name else "$before.$name"
+    }
 }

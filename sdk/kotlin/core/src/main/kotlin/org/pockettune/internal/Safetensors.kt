@@ -7,8 +7,8 @@ import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import java.nio.file.Path
 
-private const val LONGEST_HEADER = 100_000_000L
 private const val MOST_DIMENSIONS = 8
+private val entryMembers = setOf("dtype", "shape", "data_offsets")
 private const val LARGEST_OFFSET = (1L shl 53) - 1
 private const val LENGTH_BYTES = 8
 private const val SPACE = ' '.code.toByte()
@@ -41,7 +41,7 @@ internal class SafetensorsFile(
     init {
         try {
             val length = if (file.size < LENGTH_BYTES) -1 else littleEndian(file.read(0, LENGTH_BYTES)).long
-            if (length !in 0..minOf(LONGEST_HEADER, file.size - LENGTH_BYTES)) {
+            if (length !in 0..minOf(LARGEST_JSON, file.size - LENGTH_BYTES)) {
                 throw invalidSafetensors(path, "its header does not fit into it")
             }
             dataBegin = LENGTH_BYTES + length
@@ -130,7 +130,7 @@ private fun checkedHeader(
     if (length == 0 || text[0] != '{'.code.toByte() || text[length - 1] != '}'.code.toByte()) {
         throw JsonFault("its header is no object with spaces after it")
     }
-    val json = parseJson(if (length == text.size) text else text.copyOf(length)) as JsonObject
+    val json = parseJson(text, length) as JsonObject
     val metadata = json.members[METADATA]?.let(::parseMetadata).orEmpty()
     val entries =
         json.members.entries
@@ -160,7 +160,7 @@ private fun parseEntry(
     fun fail(why: String): Nothing = throw JsonFault("tensor ${shown(name)} $why")
 
     val members = (value as? JsonObject)?.members.orEmpty()
-    if (members.keys != setOf("dtype", "shape", "data_offsets")) fail("has other members than dtype, shape, data_offsets")
+    if (members.keys != entryMembers) fail("has other members than dtype, shape, data_offsets")
     val type = (members.getValue("dtype") as? JsonText)?.value
     val dtype = DType.entries.find { it.safetensors == type } ?: fail("has none of the dtypes F32 F16 I64 I32 U8 I8")
     val shape = integers(members.getValue("shape"), 1..Int.MAX_VALUE.toLong())?.map(Long::toInt)

@@ -7,7 +7,6 @@ import org.pockettune.TextEncoding
 import java.nio.file.Path
 import java.text.Normalizer
 
-private const val LARGEST_FILE = 64L shl 20
 private const val END_OF_WORD = "</w>"
 private const val UNKNOWN = "<|endoftext|>"
 private val specials = listOf("<|startoftext|>", UNKNOWN)
@@ -120,7 +119,7 @@ private fun lowerCase(text: String): String {
 
 private fun readFile(path: Path): ByteArray =
     PlainFile(path).use {
-        if (it.size > LARGEST_FILE) tokenizerFault("${shown("$path")} is larger than 64 MiB")
+        if (it.size > LARGEST_JSON) tokenizerFault("${shown("$path")} is larger than 16 MiB")
         it.read(0, it.size.toInt())
     }
 

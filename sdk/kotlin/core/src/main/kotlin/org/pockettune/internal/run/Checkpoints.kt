@@ -51,12 +51,17 @@ internal class Checkpoints(
                 "${shown("$path")} reads back as something else than was written: check the disk",
             )
         }
+        removeStatesBefore(step)
+    }
+
+    /** Only after the state of [step] was read and found whole. */
+    private fun removeStatesBefore(step: Int) {
         for ((other, file) in files()) if (other < step) storage("remove", file) { Files.deleteIfExists(file) }
     }
 
     /**
      * Loads the newest whole state into [state] and [losses]; gives its step, 0 when there is none. Damaged files are
-     * passed over, since training again gives the same bytes. Raises `state_mismatch` for one of another run,
+     * passed over, since training again gives the same bytes; older ones are removed. Raises `state_mismatch` for one of another run,
      * `tensor_mismatch` for one with other tensors.
      */
     fun load(
@@ -70,6 +75,8 @@ internal class Checkpoints(
                 file.read(file.require(tensor.name, tensor.dtype, tensor.shape), state.now(tensor.name).whole())
             }
             file.read(file.require("losses", DType.FLOAT32, listOf(losses.size)), losses.bytes.whole())
+            // A run that was killed between writing this state and removing those could not do it.
+            removeStatesBefore(step)
             true
         }
 
