@@ -84,7 +84,7 @@ def row_of(run: int, bundle: Path, pixels: Path, inputs: Path, steps: int) -> di
 def main() -> None:
     """Measure several times and write ``results/kotlin_overhead.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     started = machine()
