@@ -146,6 +146,11 @@ def _parity(parity: Mapping[str, Mapping[str, Any]]) -> str:
     )
     body = draw_errors(rows)
     for name, figures in parity.items():
+        if (examples := figures.get("examples", 1)) > 1:
+            body += (
+                f"<p><code>{text(name)}</code>: medians of {examples} examples, since the first was"
+                " beyond a tolerance.</p>"
+            )
         losses = figures.get("loss_differences")
         if losses:
             steps = "".join(f"<th class=n>step {index}</th>" for index in range(1, len(losses) + 1))

@@ -131,3 +131,12 @@ def test_errors_stand_where_their_logarithm_is() -> None:
     assert dots[2] < dots[0] < dots[1] < limits[0]
     # Two decades lie between a and b, and between b and the limit.
     assert dots[1] - dots[0] == pytest.approx(limits[0] - dots[1], abs=0.2)
+
+
+def test_a_closer_look_is_told(data: ReportData) -> None:
+    assert not any("medians" in words for words in outline(render(data)).words)
+    figures = {name: dict(value) for name, value in data.manifest["parity"].items()}
+    figures["train_step"]["examples"] = 3
+    manifest = {**data.manifest, "parity": figures}
+    words = " ".join(outline(render(dataclasses.replace(data, manifest=manifest))).words)
+    assert "medians of 3 examples" in words
