@@ -89,6 +89,25 @@ import Testing
     #expect(FileManager.default.fileExists(atPath: work))
   }
 
+  /// A descriptor that is closed twice may be somebody else's the second time.
+  @Test func aLockThatIsTakenClosesNothingElse() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.url.path
+    let held = try FolderLock(path)
+    let ended = Flag()
+    Thread.detachNewThread {
+      for _ in 0..<100_000 { _ = try? FolderLock(path) }
+      ended.set()
+    }
+    var lost = 0
+    while !ended.isSet {
+      let mine = open("/dev/null", O_RDONLY)
+      if close(mine) != 0 { lost += 1 }
+    }
+    #expect(lost == 0)
+    withExtendedLifetime(held) {}
+  }
+
   @Test func aFolderThatCannotBeReadIsNotTakenForEmpty() throws {
     let store = try store()
     #expect(try store.adapters().isEmpty)

@@ -13,10 +13,12 @@ final class FolderLock {
   /// Throws `ioFailed` while another run holds it.
   init(_ work: String) throws {
     let path = "\(work)/lock"
-    descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw fileError("create", path) }
-    if !tryLock(descriptor) {
-      close(descriptor)
+    let opened = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o644)
+    guard opened >= 0 else { throw fileError("create", path) }
+    // From here on the file is closed by deinit, which also ends an init that throws: closing it twice could close
+    // what another thread has opened meanwhile.
+    descriptor = opened
+    guard tryLock(opened) else {
       throw PocketTuneError(.ioFailed, "another run uses '\(work)': wait for it, or use another name")
     }
   }
