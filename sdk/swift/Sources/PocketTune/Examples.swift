@@ -19,16 +19,21 @@ public struct Examples: Sendable {
   /// How many.
   public var count: Int { labels.count }
 
+  /// Throws `dataInvalid` when there are none.
+  func requireSome() throws {
+    if count == 0 { throw PocketTuneError(.dataInvalid, "there are no examples: give at least one") }
+  }
+
   /// Throws `tensorMismatch` for another shape than the bundle's, `dataInvalid` for labels that are no classes and
   /// inputs that are not finite.
   func check(_ task: Classification) throws {
+    try requireSome()
     let row = elementCount(task.inputShape)!
-    guard shape == task.inputShape, count > 0, inputs.count == count.multipliedReportingOverflow(by: row).partialValue
-    else {
+    guard shape == task.inputShape, inputs.count == elementCount([count] + shape) else {
       throw PocketTuneError(
         .tensorMismatch,
-        "\(inputs.count) numbers of shape \(shape) are no \(count) examples: the bundle takes at least one, "
-          + "each of shape \(task.inputShape)")
+        "\(inputs.count) numbers of shape \(shape) are no \(count) examples: the bundle takes some of shape "
+          + "\(task.inputShape)")
     }
     if let wrong = labels.firstIndex(where: { !(0..<task.classes).contains($0) }) {
       throw PocketTuneError(
@@ -62,12 +67,15 @@ final class ExampleBatches: BatchSource {
   private let examples: Examples
   private let batchSize: Int
   private let row: Int
+  /// Of a batch's inputs; nil when no machine could hold them.
+  private let batchBytes: Int?
   private var chosen: [Int] = []
 
   init(_ examples: Examples, _ task: Classification) {
     self.examples = examples
     batchSize = task.batchSize
     row = elementCount(task.inputShape)!
+    batchBytes = byteCount([batchSize] + task.inputShape, .float32)
   }
 
   var count: Int { examples.count }
@@ -84,10 +92,13 @@ final class ExampleBatches: BatchSource {
 
   func fill(_ name: Name, _ argument: Argument, _ item: Item, _ out: Buffer) throws -> Bool {
     switch (name, argument.type) {
-    case ("inputs", .float32) where argument.bytes == 4 * row * batchSize:
-      for place in 0..<batchSize {
-        let begin = row * example(place)
-        for index in 0..<row { out.floats[row * place + index] = examples.inputs[begin + index] }
+    case ("inputs", .float32) where argument.bytes == batchBytes:
+      examples.inputs.withUnsafeBytes { inputs in
+        for place in 0..<batchSize {
+          let begin = 4 * row * example(place)
+          UnsafeMutableRawBufferPointer(rebasing: out.bytes[(4 * row * place)..<(4 * row * (place + 1))])
+            .copyMemory(from: UnsafeRawBufferPointer(rebasing: inputs[begin..<(begin + 4 * row)]))
+        }
       }
     case ("labels", .int64) where argument.bytes == 8 * batchSize:
       for place in 0..<batchSize { out.integers[place] = Int64(examples.labels[example(place)]) }

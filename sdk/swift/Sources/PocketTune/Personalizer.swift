@@ -49,26 +49,24 @@ public actor Personalizer {
   public nonisolated func personalize(
     _ name: String, _ photos: [Pixels], prompt: String, settings: PersonalizationSettings = PersonalizationSettings()
   ) -> AsyncThrowingStream<RunEvent, any Error> {
-    stream(name, prompt, settings) { _ in photos }
+    stream(name, photos.count, prompt, settings) { _ in photos }
   }
 
   /// The same with images, which are cropped to the centered square and scaled.
   public nonisolated func personalize(
     _ name: String, _ photos: [RGBImage], prompt: String, settings: PersonalizationSettings = PersonalizationSettings()
   ) -> AsyncThrowingStream<RunEvent, any Error> {
-    stream(name, prompt, settings) { size in photos.map { Pixels($0, height: size.height, width: size.width) } }
+    stream(name, photos.count, prompt, settings) { size in
+      photos.map { Pixels($0, height: size.height, width: size.width) }
+    }
   }
 
   /// Everything, the scaling of photos too, happens on the run's thread.
   private nonisolated func stream(
-    _ name: String, _ prompt: String, _ settings: PersonalizationSettings,
+    _ name: String, _ count: Int, _ prompt: String, _ settings: PersonalizationSettings,
     _ photos: @escaping @Sendable (ImageSize) -> [Pixels]
   ) -> AsyncThrowingStream<RunEvent, any Error> {
-    let context = context
-    return context.stream { control, emit in
-      let pixels = photos(context.bundle.manifest.image!)
-      return try PersonalizationRun(context, name, pixels, prompt, settings).perform(control, emit)
-    }
+    context.stream(PersonalizationRun(context, name, photos: count, photos, prompt, settings).perform)
   }
 
   /// Lets the step under way end, writes the state, ends the run with `stopped`, and returns then.

@@ -74,7 +74,7 @@ public struct Pixels: Sendable, Equatable {
 
   /// Throws `tensorMismatch` for another size, or values outside of [-1, 1].
   func check(_ size: ImageSize) throws {
-    guard height == size.height, width == size.width, values.count == 3 * height * width,
+    guard height == size.height, width == size.width, values.count == elementCount([3, height, width]),
       values.allSatisfy({ (-1...1).contains($0) })
     else {
       throw PocketTuneError(
@@ -86,10 +86,10 @@ public struct Pixels: Sendable, Equatable {
 extension RGBImage {
   /// A picture from a model's float32 `[1, 3, height, width]`: round_half_up((x + 1) * 127.5), clamped.
   init(_ values: UnsafeMutableBufferPointer<Float>, _ size: ImageSize) throws {
-    let plane = size.height * size.width
-    guard values.count == 3 * plane else {
+    guard values.count == elementCount([3, size.height, size.width]) else {
       throw PocketTuneError(.bundleManifestInvalid, "the picture's size is not the manifest's: export the bundle again")
     }
+    let plane = size.height * size.width
     var bytes = [UInt8](repeating: 0, count: 3 * plane)
     for pixel in 0..<plane {
       for channel in 0..<3 {

@@ -167,7 +167,8 @@ import Testing
     #expect(await failure(Examples(inputs: one, shape: [6, 100], labels: [-1])) == .dataInvalid)
     #expect(await failure(Examples(inputs: [.nan] + one.dropFirst(), shape: [6, 100], labels: [0])) == .dataInvalid)
     #expect(await failure(Examples(inputs: one, shape: [100, 6], labels: [0])) == .tensorMismatch)
-    #expect(await failure(Examples(inputs: [], shape: [6, 100], labels: [])) == .tensorMismatch)
+    #expect(await failure(Examples(inputs: [], shape: [6, 100], labels: [])) == .dataInvalid)
+    #expect(await failure(Examples(inputs: [1], shape: [6, 100], labels: [0])) == .tensorMismatch)
     #expect(await failure(client.train, name: ".hidden") == .configInvalid)
     #expect(await failure(client.train, name: "a/b") == .configInvalid)
     var settings = client.settings
@@ -198,6 +199,26 @@ import Testing
     let blocked = try client.trainer(Steady(state: state)).preflight(client.train)
     #expect(blocked == .blocked([FailingCondition(.charging, .unknown), FailingCondition(.memory, .unmet)]))
     #expect(!FileManager.default.fileExists(atPath: client.temporary.url.appendingPathComponent("runs").path))
+  }
+
+  @Test func conditionsComeFirstAndTellWhatIsSaved() async throws {
+    let client = try Client()
+    let runs = client.temporary.url.appendingPathComponent("runs")
+    try FileManager.default.createDirectory(at: runs, withIntermediateDirectories: true)
+    try FileManager.default.copyItem(
+      at: client.folder.appendingPathComponent("stopped"), to: runs.appendingPathComponent("watch"))
+    let saved = try #require(try namesIn(client.state(0).deletingLastPathComponent().path).first { $0 != "lock" })
+    // A newer state that is not whole is nothing to go on from.
+    try Data("damaged".utf8).write(to: client.state(99))
+    var warm = good
+    warm.thermal = .severe
+    // No example is looked at meanwhile: this one has a label that is none.
+    let wrong = Examples(inputs: [1], shape: [1], labels: [99])
+    let events = try await collect(
+      try client.trainer(Steady(state: warm)).train("watch", wrong, settings: client.settings))
+    guard case .stopped(let step, let failing) = events.last else { return #expect(Bool(false), "\(events)") }
+    #expect(events.count == 1 && failing == [FailingCondition(.thermal, .unmet)])
+    #expect(client.state(step).lastPathComponent == saved)
   }
 
   @Test func aRunThatDoesNotFitTheQuotaDoesNotBegin() async throws {

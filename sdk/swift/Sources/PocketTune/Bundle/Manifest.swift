@@ -162,7 +162,9 @@ struct Manifest {
     budget = try root.at("budget").at("programs").table { try $0.readBudget() }
     _ = try root.at("parity").table { _ = try $0.at("tolerance").members() }
     for file in files.keys where !isBundlePath(file.text) {
-      throw PocketTuneError(.bundlePathInvalid, "the manifest names the file '\(file)', which is not allowed")
+      throw PocketTuneError(
+        .bundlePathInvalid,
+        "the manifest names the file '\(file.short)', which is not allowed: fetch or export the bundle again")
     }
     try checkReferences()
   }

@@ -1,6 +1,6 @@
 func invalidManifest(_ why: String) -> PocketTuneError {
   PocketTuneError(
-    .bundleManifestInvalid, "manifest.json is not valid: \(why.prefix(300)); fetch or export the bundle again")
+    .bundleManifestInvalid, "manifest.json is not valid: \(cut(why, 300)); fetch or export the bundle again")
 }
 
 /// A member of the manifest. Every access throws `bundleManifestInvalid` when the member is of another kind.
@@ -246,8 +246,9 @@ extension ManifestReader {
     if has("measured") {
       let measured = try at("measured")
       _ = try measured.members()
-      peak = measured.value.member("peak_pss_bytes")?.integer.map { Int($0) }
-      seconds = measured.value.member("median_seconds")?.number
+      // What cannot have been measured was not: a plan is made of these, and no format checks them.
+      peak = measured.value.member("peak_pss_bytes")?.integer.flatMap { (0..<1 << 53).contains($0) ? Int($0) : nil }
+      seconds = measured.value.member("median_seconds")?.number.flatMap { (0...1e6).contains($0) ? $0 : nil }
     }
     return Budget(
       arenaBytes: try at("arena_bytes").count(), weightBytes: try at("weight_bytes").count(),

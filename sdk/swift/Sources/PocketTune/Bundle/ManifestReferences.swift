@@ -31,19 +31,19 @@ extension Manifest {
   }
 
   private func require<Value>(_ table: [Name: Value], _ name: Name, _ title: String, _ user: String) throws {
-    guard table[name] != nil else { throw invalidManifest("\(user) names '\(name)', which \(title) lacks") }
+    guard table[name] != nil else { throw invalidManifest("\(user) names '\(name.short)', which \(title) lacks") }
   }
 
   private func checkPack(_ name: Name, _ user: String) throws {
     guard let tensor = tensors[name], !tensor.views.isEmpty, tensor.type == .float32 else {
-      throw invalidManifest("\(user) names no float32 pack with views: '\(name)'")
+      throw invalidManifest("\(user) names no float32 pack with views: '\(name.short)'")
     }
   }
 
   private func check(_ program: Program, _ user: String) throws {
     for entry in program.engines.values { try require(files, Name(entry.file), "files", user) }
-    for input in program.inputs { try check(input, isOutput: false, "\(user) input \(input.name)") }
-    for output in program.outputs { try check(output, isOutput: true, "\(user) output \(output.name)") }
+    for input in program.inputs { try check(input, isOutput: false, "\(user) input \(cut(input.name, 100))") }
+    for output in program.outputs { try check(output, isOutput: true, "\(user) output \(cut(output.name, 100))") }
     // All outputs that fill caches are about items of one scope, for which the program runs once.
     let scopes = Set(program.outputs.compactMap(\.binding.cache).compactMap { caches[$0]?.scope })
     guard scopes.count <= 1 else { throw invalidManifest("\(user) has outputs of several scopes") }
@@ -52,10 +52,10 @@ extension Manifest {
   private func check(_ argument: Argument, isOutput: Bool, _ user: String) throws {
     switch argument.binding {
     case .state(let name):
-      guard let tensor = tensors[name] else { throw invalidManifest("\(user) is bound to no tensor '\(name)'") }
+      guard let tensor = tensors[name] else { throw invalidManifest("\(user) is bound to no tensor '\(name.short)'") }
       try checkSame(argument, tensor.type, tensor.shape, user)
     case .cache(let name):
-      guard let cache = caches[name] else { throw invalidManifest("\(user) is bound to no cache '\(name)'") }
+      guard let cache = caches[name] else { throw invalidManifest("\(user) is bound to no cache '\(name.short)'") }
       try checkSame(argument, cache.type, cache.shape, user)
     case .loss, .metric:
       guard isOutput else { throw invalidManifest("\(user) is an input, which cannot be a loss or metric") }

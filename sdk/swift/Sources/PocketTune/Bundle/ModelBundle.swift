@@ -90,7 +90,7 @@ public final class ModelBundle: Sendable {
   func program(_ name: Name) throws -> Program {
     if let found = manifest.programs[name] { return found }
     let names = manifest.programs.keys.sorted().map(\.text).joined(separator: ", ")
-    throw PocketTuneError(.programMissing, "the bundle has no program '\(name)': it has \(names)")
+    throw PocketTuneError(.programMissing, "the bundle has no program '\(name.short)': it has \(cut(names, 300))")
   }
 
   /// Where a verified file lies. Call `checkUnchanged` after opening it: what was verified is what is used.

@@ -10,7 +10,7 @@ struct Name: Hashable, Comparable, Sendable, CustomStringConvertible, Expressibl
 
   var description: String { text }
   /// For a message: names may be long, and each may have thousands of members.
-  var short: String { text.utf8.count > 100 ? text.prefix(100) + "..." : text }
+  var short: String { cut(text, 100) }
 
   static func == (one: Name, other: Name) -> Bool { one.text.utf8.elementsEqual(other.text.utf8) }
   /// By bytes of UTF-8, which is the order of code points.
@@ -19,4 +19,9 @@ struct Name: Hashable, Comparable, Sendable, CustomStringConvertible, Expressibl
   func hash(into hasher: inout Hasher) {
     for byte in text.utf8 { hasher.combine(byte) }
   }
+}
+
+/// The beginning of a text that may be long. By code points: one character may have a million of them.
+func cut(_ text: String, _ most: Int) -> String {
+  text.utf8.count > most ? String(String.UnicodeScalarView(text.unicodeScalars.prefix(most))) + "..." : text
 }

@@ -118,11 +118,11 @@ final class TensorFile {
   func require(_ name: Name, _ type: ElementType, _ shape: [Int]) throws -> TensorEntry {
     let wanted = describe(type, shape)
     guard let entry = header.find(name) else {
-      throw PocketTuneError(.tensorMismatch, "'\(path)' has no tensor '\(name)': it needs one, \(wanted)")
+      throw PocketTuneError(.tensorMismatch, "'\(path)' has no tensor '\(name.short)': it needs one, \(wanted)")
     }
     guard entry.type == type, entry.shape == shape else {
       let found = describe(entry.type, entry.shape)
-      throw PocketTuneError(.tensorMismatch, "tensor '\(name)' in '\(path)' is \(found): it must be \(wanted)")
+      throw PocketTuneError(.tensorMismatch, "tensor '\(name.short)' in '\(path)' is \(found): it must be \(wanted)")
     }
     return entry
   }

@@ -109,6 +109,11 @@ final class CacheFile: CacheStore {
   }
 
   func write(_ cache: Name, _ item: Int, _ bytes: UnsafeRawBufferPointer) throws {
-    try growing!.write(bytes, at: dataBegin + (try offset(cache, item, bytes.count)))
+    guard let growing else {
+      throw PocketTuneError(
+        .bundleManifestInvalid,
+        "the training program fills the cache '\(cache.short)', which only preparation may: export the bundle again")
+    }
+    try growing.write(bytes, at: dataBegin + (try offset(cache, item, bytes.count)))
   }
 }

@@ -21,8 +21,15 @@ struct Checkpoints {
     }.sorted { $0.step > $1.step }
   }
 
-  /// The newest step that is saved, whole or not; 0 when there is none.
-  func newestStep() throws -> Int { try files().first?.step ?? 0 }
+  /// The step of the newest whole state, whatever run it is of; 0 when there is none.
+  func savedStep() throws -> Int {
+    for (step, path) in try files() {
+      do {
+        if try isWhole(TensorFile(path), step) { return step }
+      } catch let error as PocketTuneError where error.code == .safetensorsInvalid {}
+    }
+    return 0
+  }
 
   /// Writes the state behind `step` steps, reads it back, then removes older ones. `losses` has a place for every step.
   func save(_ state: TrainingState, _ losses: [Float], _ step: Int) throws {

@@ -32,8 +32,7 @@ struct ClientRun: Sendable {
     func require(_ holds: Bool, _ what: String) throws {
       if !holds { throw PocketTuneError(.configInvalid, what) }
     }
-    try examples.check(task)
-    try validation.check(task)
+    try examples.requireSome()
     try require(settings.steps == nil || settings.epochs == nil, "give steps or epochs, not both")
     try require((0..<1 << 20).contains(settings.round), "round must be 0 to 2^20 - 1")
     try require((0..<1 << 24).contains(settings.client), "client must be 0 to 2^24 - 1")
@@ -73,6 +72,7 @@ struct ClientRun: Sendable {
 
   func preflight() throws -> Preflight {
     let steps = try checkedSteps()
+    try examples.check(task)
     return context.preflight(needs(steps), steps: steps)
   }
 
@@ -80,9 +80,13 @@ struct ClientRun: Sendable {
   func perform(_ control: RunControl, _ emit: @escaping (RunEvent) -> Void) throws -> RunEvent? {
     let folder = try context.store.runFolder(name)
     let steps = try checkedSteps()
-    let checkpoints = Checkpoints(work: "\(folder)/work", identity: try identity(steps))
     let failing = context.start.failing(context.sensors.read(), needs(steps))
-    guard failing.isEmpty else { return .stopped(step: try checkpoints.newestStep(), failing: failing) }
+    guard failing.isEmpty else {
+      return .stopped(step: try Checkpoints(work: "\(folder)/work", identity: [:]).savedStep(), failing: failing)
+    }
+    try examples.check(task)
+    try validation.check(task)
+    let checkpoints = Checkpoints(work: "\(folder)/work", identity: try identity(steps))
     try context.store.requireRoom(for: needs(steps).storageBytes, at: folder)
     try makeFolder(checkpoints.work)
     let lock = try FolderLock(checkpoints.work)

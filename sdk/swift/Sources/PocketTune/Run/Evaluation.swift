@@ -21,6 +21,11 @@ struct Evaluation {
       throw PocketTuneError(.lossNotFinite, "the model's loss is not finite: use other parameters than these")
     }
     let count = Double(examples.count)
+    guard (0...count).contains(right) else {
+      throw PocketTuneError(
+        .bundleManifestInvalid,
+        "program '\(task.evaluateProgram.short)' counts \(right) right answers of \(count): export the bundle again")
+    }
     return Score(examples: examples.count, loss: loss / count, accuracy: right / count)
   }
 
@@ -40,6 +45,12 @@ struct Evaluation {
       try check()
       try executor.run(Item())
       let output = try executor.output()
+      guard output.count == task.batchSize * task.classes else {
+        throw PocketTuneError(
+          .bundleManifestInvalid,
+          "program '\(name.short)' gives \(output.count) numbers, and a batch has \(task.batchSize * task.classes) "
+            + "logits: export the bundle again")
+      }
       for row in 0..<count { rows.append(Array(output[(row * task.classes)..<((row + 1) * task.classes)])) }
     }
     return rows

@@ -11,7 +11,9 @@ struct PersonalizationPlan {
   let hyper: Numbers
   let checkpointEvery: Int
   let seed: UInt64
-  /// Caches that the preparation fills, sorted.
+  /// Programs that run before training, with what each runs once for.
+  let preparation: [(program: Program, scope: Scope)]
+  /// Caches that they fill, sorted.
   let caches: [Name]
 
   /// Throws `configInvalid`, `photosTooFew`.
@@ -38,11 +40,21 @@ struct PersonalizationPlan {
       hyper["learning_rate"] = rate
     }
     self.hyper = hyper
-    let filled = try bundle.manifest.preparation.flatMap { try bundle.program($0).outputs.compactMap(\.binding.cache) }
-    caches = Set(filled).sorted()
+    preparation = try bundle.manifest.preparation.map { name in
+      let program = try bundle.program(name)
+      let caches = program.outputs.compactMap(\.binding.cache).compactMap { bundle.manifest.caches[$0] }
+      guard let scope = caches.first?.scope, scope != .picture else {
+        throw PocketTuneError(
+          .bundleManifestInvalid,
+          "preparation program '\(name.short)' must fill caches of one scope: prompt, photo or sample; export the "
+            + "bundle again")
+      }
+      return (program, scope)
+    }
+    caches = Set(preparation.flatMap { $0.program.outputs.compactMap(\.binding.cache) }).sorted()
   }
 
-  var items: [Scope: Int] { [.prompt: 1, .photo: photos, .sample: samples, .picture: 0] }
+  var items: [Scope: Int] { [.prompt: 1, .photo: photos, .sample: samples] }
 
   var stateNames: Set<Name> {
     bundle.manifest.programs[bundle.manifest.training.program]!.state.union([bundle.manifest.adapter!.tensors])
@@ -82,30 +94,13 @@ struct PersonalizationPlan {
   }
 }
 
-/// One run of `Personalizer.personalize`.
-struct PersonalizationRun {
-  private let context: RunContext
-  private let name: String
-  private let photos: [Pixels]
-  private let prompt: [Int64]
-  private let plan: PersonalizationPlan
-
-  /// Throws `photosTooFew`, `tensorMismatch`, `promptTooLong`, `configInvalid`.
-  init(
-    _ context: RunContext, _ name: String, _ photos: [Pixels], _ prompt: String, _ settings: PersonalizationSettings
-  ) throws {
-    self.context = context
-    self.name = name
-    self.photos = photos
-    plan = try PersonalizationPlan(context.bundle, settings, photos: photos.count)
-    for photo in photos { try photo.check(context.bundle.manifest.image!) }
-    self.prompt = try context.bundle.tokenizer().encode(prompt)
-  }
-
-  private var manifest: Manifest { context.bundle.manifest }
+/// What a person gives: photos and a tokenized prompt.
+struct Subject {
+  let photos: [Pixels]
+  let prompt: [Int64]
 
   /// SHA-256 of the safetensors file that holds `input_ids` and `pixels` as PocketTune's tools write it.
-  private func inputsDigest() throws -> String {
+  func digest(_ size: ImageSize) throws -> String {
     let pixels = try Buffer(photos.reduce(0) { $0 + 4 * $1.values.count })
     var at = 0
     for photo in photos {
@@ -113,7 +108,6 @@ struct PersonalizationRun {
       at += 4 * photo.values.count
     }
     return prompt.withUnsafeBytes { ids in
-      let size = manifest.image!
       let tensors = [
         TensorView(name: "input_ids", type: .int64, shape: [1, prompt.count], bytes: ids),
         TensorView(
@@ -125,15 +119,59 @@ struct PersonalizationRun {
       return digest.hex()
     }
   }
+}
+
+/// One run of `Personalizer.personalize`.
+struct PersonalizationRun: Sendable {
+  private let context: RunContext
+  private let name: String
+  private let photoCount: Int
+  private let photos: @Sendable (ImageSize) -> [Pixels]
+  private let prompt: String
+  private let settings: PersonalizationSettings
+
+  /// `photos` are made when they are needed, on the run's thread.
+  init(
+    _ context: RunContext, _ name: String, photos count: Int, _ photos: @escaping @Sendable (ImageSize) -> [Pixels],
+    _ prompt: String, _ settings: PersonalizationSettings
+  ) {
+    self.context = context
+    self.name = name
+    photoCount = count
+    self.photos = photos
+    self.prompt = prompt
+    self.settings = settings
+  }
+
+  private var manifest: Manifest { context.bundle.manifest }
+
+  /// Throws `outOfMemory`, `tensorMismatch`, `promptTooLong`.
+  private func subject() throws -> Subject {
+    let size = manifest.image!
+    // The size is the manifest's, and Swift's own allocation would end the app.
+    let bytes = byteCount([photoCount, 3, size.height, size.width], .float32)
+    guard let bytes, bytes < ProcessInfo.processInfo.physicalMemory else {
+      throw PocketTuneError(
+        .outOfMemory,
+        "\(photoCount) photos of \(size.width) x \(size.height) pixels do not fit into memory: use another bundle")
+    }
+    let photos = photos(size)
+    for photo in photos { try photo.check(size) }
+    return Subject(photos: photos, prompt: try context.bundle.tokenizer().encode(prompt))
+  }
 
   /// The whole run, on its thread. Gives the last event, for when nothing is held any more; nil: nobody listens.
   func perform(_ control: RunControl, _ emit: @escaping (RunEvent) -> Void) throws -> RunEvent? {
     let folder = try context.store.runFolder(name)
-    let inputs = try inputsDigest()
-    let checkpoints = Checkpoints(work: "\(folder)/work", identity: plan.identity(inputs: inputs))
+    let plan = try PersonalizationPlan(context.bundle, settings, photos: photoCount)
     let needs = try plan.needs(context)
     let failing = context.start.failing(context.sensors.read(), needs)
-    guard failing.isEmpty else { return .stopped(step: try checkpoints.newestStep(), failing: failing) }
+    guard failing.isEmpty else {
+      return .stopped(step: try Checkpoints(work: "\(folder)/work", identity: [:]).savedStep(), failing: failing)
+    }
+    let subject = try subject()
+    let inputs = try subject.digest(manifest.image!)
+    let checkpoints = Checkpoints(work: "\(folder)/work", identity: plan.identity(inputs: inputs))
     try context.store.requireRoom(for: needs.storageBytes, at: folder)
     try makeFolder(checkpoints.work)
     let lock = try FolderLock(checkpoints.work)
@@ -144,27 +182,37 @@ struct PersonalizationRun {
       name: name, folder: folder, checkpoints: checkpoints, state: state, total: plan.steps,
       checkpointEvery: plan.checkpointEvery, control: control, clock: context.clock, emit: emit)
     do {
-      return .finished(try work(loop, plan.cacheIdentity(inputs: inputs), emit))
+      let work = PersonalizationWork(context: context, name: name, plan: plan, subject: subject, loop: loop)
+      return .finished(try work.perform(plan.cacheIdentity(inputs: inputs), emit))
     } catch let halt as Halt {
       return halt.failing.map { .stopped(step: loop.step, failing: $0) }
     }
   }
+}
 
-  private func work(
-    _ loop: TrainingLoop, _ identity: Metadata, _ emit: (RunEvent) -> Void
-  ) throws -> RunResult {
+/// What a run does once it may: prepares, trains, and looks at what came of it.
+struct PersonalizationWork {
+  let context: RunContext
+  let name: String
+  let plan: PersonalizationPlan
+  let subject: Subject
+  let loop: TrainingLoop
+
+  private var manifest: Manifest { context.bundle.manifest }
+
+  func perform(_ identity: Metadata, _ emit: (RunEvent) -> Void) throws -> RunResult {
     let begin = context.clock.seconds()
     let caches = try CacheFile(
       "\(loop.checkpoints.work)/cache.bin", context.bundle, plan.caches, items: plan.items, identity: identity
     ) { emit(.damaged(file: $0)) }
-    let batch = PhotoBatch(prompts: [prompt, manifest.text!.unconditional], photos: photos)
-    if !caches.isComplete { try prepare(caches, batch, loop, emit) }
+    let batch = PhotoBatch(prompts: [subject.prompt, manifest.text!.unconditional], photos: subject.photos)
+    if !caches.isComplete { try prepare(caches, batch, emit) }
     let preparationSeconds = context.clock.seconds() - begin
     if loop.step < loop.total {
       let executor = try executor(loop.state, batch, caches)
       try loop.run(executor) { plan.item($0 % plan.samples) }
     }
-    return try conclude(loop, batch, caches, preparationSeconds)
+    return try conclude(batch, caches, preparationSeconds)
   }
 
   private func executor(_ state: TrainingState, _ batch: PhotoBatch, _ caches: CacheFile) throws -> Executor {
@@ -174,19 +222,10 @@ struct PersonalizationRun {
   }
 
   /// What the frozen net says about every photo, prompt and sample, computed once before training.
-  private func prepare(
-    _ caches: CacheFile, _ batch: PhotoBatch, _ loop: TrainingLoop, _ emit: (RunEvent) -> Void
-  ) throws {
-    let programs = try manifest.preparation.map { try context.bundle.program($0) }
-    let state = try TrainingState(context.bundle, programs.reduce(into: []) { $0.formUnion($1.state) })
-    for program in programs {
-      let scope = program.outputs.compactMap(\.binding.cache).compactMap { manifest.caches[$0]?.scope }.first
-      guard let scope, scope != .picture else {
-        throw PocketTuneError(
-          .bundleManifestInvalid,
-          "preparation program '\(program.name)' must fill caches of one scope: prompt, photo or sample; export the "
-            + "bundle again")
-      }
+  private func prepare(_ caches: CacheFile, _ batch: PhotoBatch, _ emit: (RunEvent) -> Void) throws {
+    let names = plan.preparation.reduce(into: Set<Name>()) { $0.formUnion($1.program.state) }
+    let state = try TrainingState(context.bundle, names)
+    for (program, scope) in plan.preparation {
       let executor = try Executor(
         context.engine, context.bundle, program, seed: plan.seed, hyper: plan.hyper, batch: batch, state: state,
         caches: caches)
@@ -204,13 +243,13 @@ struct PersonalizationRun {
 
   /// The gate: an adapter that is worse than what it began from is not kept.
   private func conclude(
-    _ loop: TrainingLoop, _ batch: PhotoBatch, _ caches: CacheFile, _ preparationSeconds: Double
+    _ batch: PhotoBatch, _ caches: CacheFile, _ preparationSeconds: Double
   ) throws -> RunResult {
     let pack = manifest.adapter!.tensors
     let initial = try TrainingState(context.bundle, plan.stateNames)
     let change = try change(from: initial.now(pack), to: loop.state.now(pack), "adapter")
-    let lossBefore = try meanLoss(initial, batch, caches, loop)
-    let lossAfter = try meanLoss(loop.state, batch, caches, loop)
+    let lossBefore = try meanLoss(initial, batch, caches)
+    let lossAfter = try meanLoss(loop.state, batch, caches)
     let result = try loop.finish(
       change: change, before: lossBefore, after: lossAfter, changeName: "adapter_change",
       ["preparation_seconds": .double(preparationSeconds)])
@@ -223,9 +262,7 @@ struct PersonalizationRun {
   }
 
   /// Over the first 8 samples; the state stays as it is.
-  private func meanLoss(
-    _ state: TrainingState, _ batch: PhotoBatch, _ caches: CacheFile, _ loop: TrainingLoop
-  ) throws -> Double {
+  private func meanLoss(_ state: TrainingState, _ batch: PhotoBatch, _ caches: CacheFile) throws -> Double {
     let executor = try executor(state, batch, caches)
     let losses = try (0..<min(plan.samples, 8)).map { sample in
       try loop.check()

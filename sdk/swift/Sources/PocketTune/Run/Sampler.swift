@@ -5,10 +5,11 @@ struct Timestep {
 }
 
 extension Generation {
-  /// The timesteps of a picture of `steps` steps, 1 to `trainTimesteps` (`spec/bundle.md`, 5).
-  func timesteps(_ steps: Int) -> [Timestep] {
+  /// The timesteps of a picture of `steps` steps, 1 to `trainTimesteps` (`spec/bundle.md`, 5). One after the other: a
+  /// manifest may ask for 2^31.
+  func timesteps(_ steps: Int) -> some RandomAccessCollection<Timestep> {
     let stride = trainTimesteps / steps
-    return (0..<steps).map { index in
+    return (0..<steps).lazy.map { index in
       let now: Int
       switch spacing {
       case .trailing: now = divideHalfEven(trainTimesteps * (steps - index), steps) - 1

@@ -1,0 +1,158 @@
+import Foundation
+import Testing
+
+@testable import PocketTune
+
+/// Gives the same number everywhere, whatever it is given.
+private struct Constant: Engine {
+  let name = "executorch"
+  let version: String? = nil
+  var value: Float = 0
+
+  final class Run: Session {
+    let value: Float
+    init(_ value: Float) { self.value = value }
+
+    func run(inputs: [UnsafeRawBufferPointer], outputs: [UnsafeMutableRawBufferPointer]) {
+      for output in outputs { output.bindMemory(to: Float.self).update(repeating: value) }
+    }
+  }
+
+  func open(_ bundle: ModelBundle, _ program: Program) -> any Session { Run(value) }
+}
+
+private struct Steady: Sensors {
+  func read() -> DeviceState {
+    DeviceState(
+      charging: true, batteryPercent: 80, thermal: .nominal, idle: true, unmetered: true, powerSave: false,
+      freeStorageBytes: 1 << 50, availableMemoryBytes: 1 << 50)
+  }
+}
+
+/// Bundles that keep every rule of the manifest and make no sense: an error of ours, where Swift's own checks would end
+/// the app.
+@Suite struct HostileBundles {
+  private let temporary: TemporaryFolder
+  private let store: Store
+
+  init() throws {
+    temporary = try TemporaryFolder()
+    store = try Store(root: temporary.url.appendingPathComponent("store"))
+  }
+
+  /// A bundle of the vectors with another manifest, whose identifier is right.
+  private func edited(_ name: String, _ changes: [(String, String)]) throws -> ModelBundle {
+    let folder = temporary.url.appendingPathComponent(name)
+    try FileManager.default.copyItem(at: vectors.appendingPathComponent(name), to: folder)
+    let file = folder.appendingPathComponent("manifest.json")
+    var text = try String(contentsOf: file, encoding: .utf8)
+    for (old, new) in changes {
+      try #require(text.contains(old), "\(old)")
+      text = text.replacingOccurrences(of: old, with: new)
+    }
+    let opening = "{\"bundle_id\":\"".count + 64 + "\",\"signature\":\"\",".count
+    let rest = text.dropFirst(opening)
+    let id = Digest256.hex(of: Data("{\(rest)".utf8))
+    try Data("{\"bundle_id\":\"\(id)\",\"signature\":\"\",\(rest)".utf8).write(to: file)
+    return try ModelBundle.open(folder)
+  }
+
+  private func trainer(_ changes: [(String, String)], _ value: Float = 0) throws -> Trainer {
+    try Trainer(
+      bundle: try edited("bundle_classification", changes), store: store, engine: Constant(value: value),
+      sensors: Steady())
+  }
+
+  private func personalizer(_ changes: [(String, String)]) throws -> Personalizer {
+    try Personalizer(bundle: try edited("bundle", changes), store: store, engine: Constant(), sensors: Steady())
+  }
+
+  private func failure(_ body: () async throws -> Void) async -> ErrorCode? {
+    do {
+      try await body()
+      return nil
+    } catch { return (error as? PocketTuneError)?.code ?? .bug }
+  }
+
+  private func personalize(_ changes: [(String, String)]) async throws -> ErrorCode? {
+    let personalizer = try personalizer(changes)
+    let photo = try RGBImage(width: 1, height: 1, bytes: [1, 2, 3])
+    return await failure {
+      for try await _ in personalizer.personalize("a", [photo], prompt: "") {}
+    }
+  }
+
+  @Test func thatPredictTooFewNumbers() async throws {
+    let logits = "\"name\":\"logits\",\"shape\":[4,3]"
+    let trainer = try trainer([(logits, "\"name\":\"logits\",\"shape\":[1]")])
+    #expect(await failure { _ = try await trainer.predict([1, 2, 3, 4]) } == .bundleManifestInvalid)
+  }
+
+  @Test func thatCountMoreRightAnswersThanExamples() async throws {
+    let trainer = try trainer([], 1e30)
+    let examples = Examples(inputs: [1, 2], shape: [2], labels: [0])
+    #expect(await failure { _ = try await trainer.evaluate(examples) } == .bundleManifestInvalid)
+  }
+
+  @Test func whoseExamplesAreLargerThanAnything() async throws {
+    let trainer = try trainer([("\"input_shape\":[2]", "\"input_shape\":[1073741824,1073741824,4]")])
+    // Four of them have 2^64 numbers.
+    let examples = Examples(inputs: [], shape: [1 << 30, 1 << 30, 4], labels: [0, 0, 0, 0])
+    #expect(await failure { _ = try await trainer.evaluate(examples) } == .tensorMismatch)
+  }
+
+  @Test func whosePicturesAreLargerThanAnything() async throws {
+    let size = "\"image\":{\"height\":2147483647,\"width\":2147483647}"
+    #expect(try await personalize([("\"image\":{\"height\":8,\"width\":8}", size)]) == .outOfMemory)
+  }
+
+  @Test func thatPrepareWhatNothingCounts() async throws {
+    // A program reads latents, which are of no photo, before they are there.
+    let found = try await personalize([
+      ("\"scope\":\"photo\"", "\"scope\":\"picture\""),
+      ("[\"encode_text\",\"encode_image\",\"prepare\"]", "[\"encode_text\",\"prepare\",\"encode_image\"]"),
+    ])
+    #expect(found == .bundleManifestInvalid)
+  }
+
+  @Test func thatFillCachesWhileTheyTrain() async throws {
+    let found = try await personalize([
+      (
+        "\"binding\":\"metric.gradient_norm\",\"dtype\":\"float32\",\"name\":\"gradient_norm\",\"shape\":[1]",
+        "\"binding\":\"cache.latents\",\"dtype\":\"float32\",\"name\":\"latents\",\"shape\":[1,4,1,1]"
+      )
+    ])
+    #expect(found == .bundleManifestInvalid)
+  }
+
+  @Test func thatTakeEndlessStepsEndWhenTheyAreCanceled() async throws {
+    let personalizer = try personalizer([
+      ("\"steps\":5,", "\"steps\":2147483647,"), ("\"train_timesteps\":1000", "\"train_timesteps\":2147483647"),
+    ])
+    let before = ProcessMemory.peakResident()
+    let task = Task { try await personalizer.generate("") }
+    try await Task.sleep(for: .milliseconds(50))
+    task.cancel()
+    await #expect(throws: CancellationError.self) { _ = try await task.value }
+    #expect(ProcessMemory.peakResident() - before < 64 << 20)
+  }
+
+  @Test func whoseTimesNobodyMeasured() throws {
+    let arena = "\"arena_bytes\":4096,"
+    let measured = "\"measured\":{\"median_seconds\":1e300,\"peak_pss_bytes\":-1},"
+    let found = try personalizer([(arena, arena + measured)]).preflight(photos: 1)
+    guard case .go(let peak, nil) = found else { return #expect(Bool(false), "\(found)") }
+    #expect(peak > 4096)
+  }
+
+  @Test func whoseNamesAreEndless() throws {
+    let name = "a" + String(repeating: "\u{301}", count: 300_000)
+    let list = "\"preparation\":["
+    do {
+      _ = try edited("bundle", [(list, list + "\"\(name)\",")])
+      #expect(Bool(false), "it was taken")
+    } catch let error as PocketTuneError {
+      #expect(error.code == .bundleManifestInvalid && error.message.utf8.count < 1000)
+    }
+  }
+}
