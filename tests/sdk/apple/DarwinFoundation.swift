@@ -18,3 +18,5 @@ extension URLResourceValues {
 public typealias CFString = String
 public typealias CFData = Data
 public typealias CFDictionary = NSDictionary
+
+public func autoreleasepool<Result>(invoking body: () throws -> Result) rethrows -> Result { try body() }

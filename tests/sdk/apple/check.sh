@@ -17,7 +17,7 @@ done >"$work/modules.sh"
 # As it is on iOS, but for the C library.
 for module in PocketTune PocketTuneCoreML; do
   find "$sources/$module" -name '*.swift' | while read -r file; do
-    sed -e 's/^\( *\)#if os(iOS)/\1#if true/; s/^\( *\)#if canImport(\(CoreGraphics\|CryptoKit\|CoreML\))/\1#if true/' \
+    sed -e 's/^\( *\)#if os(iOS)/\1#if true/; s/^\( *\)#if canImport(\(CoreGraphics\|CryptoKit\|CoreML\|ObjectiveC\))/\1#if true/' \
       -e '0,/^ *import Foundation/s/^\( *\)import Foundation/\1import DarwinFoundation\n\1import Foundation/' \
       "$file" >"$work/$module/$(basename "$file")"
   done

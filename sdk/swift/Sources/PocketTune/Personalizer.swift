@@ -66,7 +66,8 @@ public actor Personalizer {
     _ name: String, _ count: Int, _ prompt: String, _ settings: PersonalizationSettings,
     _ photos: @escaping @Sendable (ImageSize) -> [Pixels]
   ) -> AsyncThrowingStream<RunEvent, any Error> {
-    context.stream(PersonalizationRun(context, name, photos: count, photos, prompt, settings).perform)
+    context.stream(
+      name, PersonalizationRun(context, name, photos: count, photos, prompt, settings).perform)
   }
 
   /// Lets the step under way end, writes the state, ends the run with `stopped`, and returns then.
@@ -81,7 +82,10 @@ public actor Personalizer {
   }
 
   /// Forgets a run: its states, caches and result, not what it taught. Throws `ioFailed` while it works.
-  public func discard(_ name: String) throws { try context.store.discardRun(name) }
+  public func discard(_ name: String) async throws {
+    let store = context.store
+    try await onThread { try store.discardRun(name) }
+  }
 
   /// Draws a picture. `adapter` nil: the bundle's initial values, which change nothing. `steps` and `guidance` nil: the
   /// bundle's. A run that works is waited for. Throws `promptTooLong`, `tensorMismatch` for an adapter of another

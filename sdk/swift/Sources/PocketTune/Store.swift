@@ -12,7 +12,8 @@ public final class Store: Sendable {
   public let root: URL
   /// Most bytes of everything under `root`; nil: no limit.
   public let quotaBytes: Int64?
-  private let runs = ActiveRuns()
+  /// Those of all trainers and personalizers that keep something here.
+  let runs = ActiveRuns()
 
   /// Makes the folder where it is missing. Throws `ioFailed`, `diskFull`.
   public init(root: URL, quotaBytes: Int64? = nil) throws {
@@ -181,10 +182,9 @@ extension Store {
   public func pauseRuns() async { await runs.pause() }
 
   /// Removes everything that was learnt from a person: all runs and all adapters. Runs of this process are paused
-  /// first. Throws `ioFailed` when another process trains, or when anything is left, naming it.
+  /// first, and none begins meanwhile. Throws `ioFailed` when another process trains, or when anything is left, naming it.
   public func deletePersonalData() async throws -> Deleted {
-    await pauseRuns()
-    return try removePersonalData()
+    try await runs.withoutAny { try await onThread { [self] in try removePersonalData() } }
   }
 
   private func removePersonalData() throws -> Deleted {
@@ -220,7 +220,4 @@ extension Store {
     }
     try syncFolder(runsFolder)
   }
-
-  func began(_ control: RunControl) { runs.add(control) }
-  func ended(_ control: RunControl) { runs.remove(control) }
 }

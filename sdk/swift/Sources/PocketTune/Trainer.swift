@@ -77,7 +77,7 @@ public actor Trainer {
     _ name: String, _ examples: Examples, settings: TrainingSettings = TrainingSettings(), validation: Examples? = nil
   ) -> AsyncThrowingStream<RunEvent, any Error> {
     let run = ClientRun(context, task, name, examples, settings, validation ?? examples)
-    return context.stream(run.perform)
+    return context.stream(name, run.perform)
   }
 
   /// Lets the step under way end, writes the state, ends the run with `stopped`, and returns then.
@@ -91,7 +91,10 @@ public actor Trainer {
   }
 
   /// Forgets a run: its states and its result, not what it taught. Throws `ioFailed` while it works.
-  public func discard(_ name: String) throws { try context.store.discardRun(name) }
+  public func discard(_ name: String) async throws {
+    let store = context.store
+    try await onThread { try store.discardRun(name) }
+  }
 
   /// Mean loss and accuracy of parameters (nil: the bundle's) on examples. A run that works is waited for. Throws
   /// `dataInvalid`, `tensorMismatch`, and `CancellationError` before the next batch when its task is canceled.

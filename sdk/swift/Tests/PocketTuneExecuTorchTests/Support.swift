@@ -44,6 +44,29 @@ final class Lingering: Sensors, @unchecked Sendable {
   }
 }
 
+/// Says the same all the time, and one of its readings ends when the test says so.
+final class Gate: Sensors, @unchecked Sendable {
+  private let closed: Int
+  private var reads = 0  // by one run's thread at a time
+  private let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
+  private let opened = DispatchSemaphore(value: 0)
+
+  init(at closed: Int) { self.closed = closed }
+
+  /// Returns while that reading waits.
+  func isReached() async { for await _ in stream { return } }
+  func open() { opened.signal() }
+
+  func read() -> DeviceState {
+    reads += 1
+    if reads == closed {
+      continuation.yield()
+      opened.wait()
+    }
+    return good
+  }
+}
+
 /// A folder of a test's own, removed with it.
 final class TemporaryFolder {
   let url = FileManager.default.temporaryDirectory.appendingPathComponent("pockettune-\(UUID().uuidString)")

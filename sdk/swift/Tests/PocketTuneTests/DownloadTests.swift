@@ -209,4 +209,16 @@ private struct Source: Sendable {
     await #expect(throws: CancellationError.self) { _ = try await task.value }
     #expect(clock.seconds() < 1.5)
   }
+
+  @Test(.timeLimit(.minutes(1))) func aDownloadThatIsCanceledBeforeItBeginsEnds() async throws {
+    let server = try LoopbackServer { [source] in source.answer($0) }
+    defer { server.stop() }
+    let downloader = BundleDownloader(store: store, base: server.base, sensors: Network())
+    let task = Task {
+      withUnsafeCurrentTask { $0?.cancel() }
+      return try await downloader.download()
+    }
+    await #expect(throws: CancellationError.self) { _ = try await task.value }
+    #expect(server.requests.isEmpty)
+  }
 }

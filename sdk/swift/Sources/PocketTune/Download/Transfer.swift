@@ -15,8 +15,10 @@ import Foundation
 final class Transfer: NSObject, URLSessionDataDelegate, @unchecked Sendable {
   private let accept: (HTTPURLResponse) throws -> Void
   private let take: (Data) throws -> Void
-  private var failure: (any Error)?
-  private var continuation: CheckedContinuation<Void, any Error>?
+  private var failure: (any Error)?  // of the delegate's queue
+  private let lock = NSLock()
+  private var waiting: CheckedContinuation<Void, any Error>?
+  private var end: Result<Void, any Error>?
 
   private init(accept: @escaping (HTTPURLResponse) throws -> Void, take: @escaping (Data) throws -> Void) {
     self.accept = accept
@@ -29,6 +31,7 @@ final class Transfer: NSObject, URLSessionDataDelegate, @unchecked Sendable {
     _ url: URL, from offset: Int = 0, _ configuration: URLSessionConfiguration,
     accept: @escaping (HTTPURLResponse) throws -> Void, take: @escaping (Data) throws -> Void
   ) async throws {
+    try Task.checkCancellation()
     let transfer = Transfer(accept: accept, take: take)
     let session = URLSession(configuration: configuration, delegate: transfer, delegateQueue: nil)
     defer { session.finishTasksAndInvalidate() }
@@ -38,12 +41,21 @@ final class Transfer: NSObject, URLSessionDataDelegate, @unchecked Sendable {
     if offset > 0 { request.setValue("bytes=\(offset)-", forHTTPHeaderField: "Range") }
     let task = session.dataTask(with: request)
     try await withTaskCancellationHandler {
-      try await withCheckedThrowingContinuation { continuation in
-        transfer.continuation = continuation
-        task.resume()
-      }
+      task.resume()
+      try await transfer.waitForEnd()
     } onCancel: {
       task.cancel()
+    }
+  }
+
+  /// A canceled task may end before anybody waits for it.
+  private func waitForEnd() async throws {
+    try await withCheckedThrowingContinuation { continuation in
+      let end = lock.withLock {
+        if self.end == nil { waiting = continuation }
+        return self.end
+      }
+      if let end { continuation.resume(with: end) }
     }
   }
 
@@ -72,17 +84,21 @@ final class Transfer: NSObject, URLSessionDataDelegate, @unchecked Sendable {
   }
 
   func urlSession(_ session: URLSession, task: URLSessionTask, didCompleteWithError error: (any Error)?) {
+    let end: Result<Void, any Error>
     if let failure {
-      continuation?.resume(throwing: failure)
+      end = .failure(failure)
     } else if let error {
       let canceled = (error as? URLError)?.code == .cancelled
-      continuation?.resume(
-        throwing: canceled
-          ? CancellationError() : downloadFailed("the connection failed: \(error.localizedDescription)"))
+      end = .failure(
+        canceled ? CancellationError() : downloadFailed("the connection failed: \(error.localizedDescription)"))
     } else {
-      continuation?.resume()
+      end = .success(())
     }
-    continuation = nil
+    let waiting = lock.withLock {
+      self.end = end
+      return self.waiting
+    }
+    waiting?.resume(with: end)
   }
 }
 

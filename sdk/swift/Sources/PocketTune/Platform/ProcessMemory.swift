@@ -58,7 +58,7 @@ final class MemorySampler: @unchecked Sendable {
         condition.lock()
         peak = max(peak, now)
         let pause = max(0.05, 20 * (clock.seconds() - begin))
-        if !stopped { _ = condition.wait(until: Date(timeIntervalSinceNow: pause)) }
+        if !stopped { drained { _ = condition.wait(until: Date(timeIntervalSinceNow: pause)) } }
       }
       condition.unlock()
     }

@@ -33,6 +33,10 @@ struct Checkpoints {
 
   /// Writes the state behind `step` steps, reads it back, then removes older ones. `losses` has a place for every step.
   func save(_ state: TrainingState, _ losses: [Float], _ step: Int) throws {
+    try drained { try write(state, losses, step) }
+  }
+
+  private func write(_ state: TrainingState, _ losses: [Float], _ step: Int) throws {
     try losses.withUnsafeBytes { bytes in
       let tensors = state.views() + [TensorView(name: "losses", type: .float32, shape: [losses.count], bytes: bytes)]
       var digest = Digest256()

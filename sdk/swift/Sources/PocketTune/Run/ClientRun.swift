@@ -82,7 +82,7 @@ struct ClientRun: Sendable {
     let steps = try checkedSteps()
     let failing = context.start.failing(context.sensors.read(), needs(steps))
     guard failing.isEmpty else {
-      return .stopped(step: try Checkpoints(work: "\(folder)/work", identity: [:]).savedStep(), failing: failing)
+      return .stopped(step: try context.savedStep(name), failing: failing)
     }
     try examples.check(task)
     try validation.check(task)

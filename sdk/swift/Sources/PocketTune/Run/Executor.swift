@@ -76,9 +76,11 @@ final class Executor {
   /// Runs once. With `keepsState` false, state outputs are thrown away.
   func run(_ item: Item, keepsState: Bool = true) throws {
     for slot in inputs { try fill(slot, item) }
-    try session.run(
-      inputs: inputs.map { $0.value?.readable ?? state.now($0.argument.binding.state!).readable },
-      outputs: outputs.map { try $0.value?.bytes ?? state.next($0.argument.binding.state!).bytes })
+    try drained {
+      try session.run(
+        inputs: inputs.map { $0.value?.readable ?? state.now($0.argument.binding.state!).readable },
+        outputs: outputs.map { try $0.value?.bytes ?? state.next($0.argument.binding.state!).bytes })
+    }
     for slot in outputs { try keep(slot, item, keepsState) }
   }
 

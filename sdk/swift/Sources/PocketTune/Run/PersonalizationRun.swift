@@ -167,7 +167,7 @@ struct PersonalizationRun: Sendable {
     let needs = try plan.needs(context)
     let failing = context.start.failing(context.sensors.read(), needs)
     guard failing.isEmpty else {
-      return .stopped(step: try Checkpoints(work: "\(folder)/work", identity: [:]).savedStep(), failing: failing)
+      return .stopped(step: try context.savedStep(name), failing: failing)
     }
     let subject = try subject()
     let inputs = try subject.digest(manifest.image!)

@@ -24,27 +24,34 @@ final class RunContext: Sendable {
     self.proceed = proceed
   }
 
-  /// A cold stream of one run. What runs before it, or still writes its state, is waited for.
+  /// A cold stream of the run of that name. What runs before it, or still writes its state, is waited for.
   func stream(
+    _ name: String,
     _ perform: @escaping @Sendable (RunControl, @escaping (RunEvent) -> Void) throws -> RunEvent?
   ) -> AsyncThrowingStream<RunEvent, any Error> {
     let control = RunControl(sensors: sensors, proceed: proceed)
-    return coldStream(control) { [self] emit in
+    // Known to those who pause from its first moment on, while it waits for its turn too.
+    let begin = { @Sendable [self] in
+      try store.runs.add(control)
+      try runs.add(control)
+    }
+    let end = { @Sendable [self] in
+      store.runs.remove(control)
+      runs.remove(control)
+    }
+    return coldStream(control, begin: begin, end: end) { [self] emit in
       // Who hears the last event may begin, discard or delete the run at once.
-      if let last = try registered(control, { try perform(control, emit) }) { emit(last) }
+      let last = try oneAtATime.take(unless: { control.isStopping }) { try perform(control, emit) }
+      switch last {
+      case .some(let event): if let event { emit(event) }
+      case .none: if !control.isCanceled { emit(.stopped(step: try savedStep(name), failing: [])) }
+      }
     }
   }
 
-  /// One run, known to those who pause while it works or waits for its turn.
-  private func registered(_ control: RunControl, _ run: () throws -> RunEvent?) throws -> RunEvent? {
-    runs.add(control)
-    store.began(control)
-    defer {
-      store.ended(control)
-      runs.remove(control)
-      control.end()
-    }
-    return try oneAtATime.withLock(run)
+  /// What a run of that name has saved; 0 when it has nothing.
+  func savedStep(_ name: String) throws -> Int {
+    try Checkpoints(work: "\(try store.runFolder(name))/work", identity: [:]).savedStep()
   }
 
   func pause() async { await runs.pause() }
@@ -55,7 +62,7 @@ final class RunContext: Sendable {
       guard let budget = bundle.manifest.budget[name] else { return Int64(2 * stateBytes) }
       return Int64(budget.measuredPeakBytes ?? budget.arenaBytes + budget.weightBytes + 2 * stateBytes)
     }
-    return peaks.max() ?? 0
+    return max(0, peaks.max() ?? 0)
   }
 
   func preflight(_ needs: Needs, steps: Int) -> Preflight {
@@ -70,8 +77,18 @@ final class RunContext: Sendable {
 final class ActiveRuns: @unchecked Sendable {
   private let lock = NSLock()
   private var controls: [RunControl] = []
+  private var deletions = 0
 
-  func add(_ control: RunControl) { lock.withLock { controls.append(control) } }
+  /// Throws `ioFailed` while personal data is deleted.
+  func add(_ control: RunControl) throws {
+    try lock.withLock {
+      guard deletions == 0 else {
+        throw PocketTuneError(.ioFailed, "personal data is being deleted: begin again afterwards")
+      }
+      controls.append(control)
+    }
+  }
+
   func remove(_ control: RunControl) { lock.withLock { controls.removeAll { $0 === control } } }
 
   /// Pauses all of them, and returns when they have ended. The one at work may be the one that others wait for.
@@ -80,45 +97,12 @@ final class ActiveRuns: @unchecked Sendable {
     for control in controls { control.pause() }
     for control in controls { await waitForEnd(control) }
   }
-}
 
-/// Held by whatever opens sessions, so that no two programs are resident together. What waits for a run waits for at
-/// most one step where a person's touch ends it: the device is no longer idle then.
-private let oneAtATime = NSLock()
-
-/// Works with programs on a thread of its own, when no other does. `body` is given what throws `CancellationError` once
-/// the caller's task is canceled.
-func withPrograms<Value: Sendable>(
-  _ body: @escaping @Sendable (_ check: () throws -> Void) throws -> Value
-) async throws -> Value {
-  let canceled = Flag()
-  return try await withTaskCancellationHandler {
-    try await onThread {
-      try oneAtATime.withLock {
-        let check = { if canceled.isSet { throw CancellationError() } }
-        try check()
-        return try body(check)
-      }
-    }
-  } onCancel: {
-    canceled.set()
+  /// Calls `body` when all have ended; none begins before it returns.
+  func withoutAny<Value>(_ body: () async throws -> Value) async rethrows -> Value {
+    lock.withLock { deletions += 1 }
+    defer { lock.withLock { deletions -= 1 } }
+    await pause()
+    return try await body()
   }
-}
-
-/// Works on a thread of its own: Swift's few threads are not for what takes long.
-func onThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
-  try await withCheckedThrowingContinuation { continuation in
-    let thread = Thread { continuation.resume(with: Result(catching: body)) }
-    thread.stackSize = 8 << 20
-    thread.start()
-  }
-}
-
-/// What is set once, by any thread.
-final class Flag: @unchecked Sendable {
-  private let lock = NSLock()
-  private var value = false
-
-  var isSet: Bool { lock.withLock { value } }
-  func set() { lock.withLock { value = true } }
 }

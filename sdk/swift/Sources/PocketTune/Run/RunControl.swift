@@ -64,8 +64,19 @@ final class RunControl: @unchecked Sendable {
     self.proceed = proceed
   }
 
-  func pause() { condition.withLock { pausing = true } }
-  func cancel() { condition.withLock { canceled = true } }
+  var isCanceled: Bool { condition.withLock { canceled } }
+  /// Whether nothing more of it shall begin.
+  var isStopping: Bool { condition.withLock { canceled || pausing } }
+
+  func pause() {
+    condition.withLock { pausing = true }
+    oneAtATime.lookAgain()
+  }
+
+  func cancel() {
+    condition.withLock { canceled = true }
+    oneAtATime.lookAgain()
+  }
 
   func end() {
     condition.withLock {
@@ -86,7 +97,7 @@ final class RunControl: @unchecked Sendable {
     let (pausing, canceled) = condition.withLock { (self.pausing, self.canceled) }
     if canceled { throw Halt(failing: nil) }
     if pausing { throw Halt(failing: []) }
-    let failing = proceed.failing(sensors.read(), needs)
+    let failing = drained { proceed.failing(sensors.read(), needs) }
     if !failing.isEmpty { throw Halt(failing: failing) }
   }
 }
@@ -102,31 +113,41 @@ func waitForEnd(_ control: RunControl) async {
 }
 
 /// A stream of what `body` emits on a thread of its own. It is cold: the thread starts when the first event is asked
-/// for. When the collector is canceled or goes away, the run is; one that is canceled gets the end of the stream when
-/// the run has ended. `body` calls `control.end()` as its last.
+/// for, right behind `begin`. When the collector is canceled or goes away, the run is; one that is canceled gets the end
+/// of the stream when the run has ended. `end` is called behind the last event.
 func coldStream(
-  _ control: RunControl, _ body: @escaping @Sendable (@escaping (RunEvent) -> Void) throws -> Void
+  _ control: RunControl, begin: @escaping @Sendable () throws -> Void, end: @escaping @Sendable () -> Void,
+  _ body: @escaping @Sendable (@escaping (RunEvent) -> Void) throws -> Void
 ) -> AsyncThrowingStream<RunEvent, any Error> {
-  let source = ColdSource(control: control, body: body)
+  let source = ColdSource(control: control, begin: begin, end: end, body: body)
   return AsyncThrowingStream { try await source.next() }
 }
 
 /// Its `next` is called by one collector at a time.
 private final class ColdSource: @unchecked Sendable {
   private let control: RunControl
+  private let begin: @Sendable () throws -> Void
+  private let end: @Sendable () -> Void
   private let body: @Sendable (@escaping (RunEvent) -> Void) throws -> Void
   private var iterator: AsyncThrowingStream<RunEvent, any Error>.Iterator?
 
-  init(control: RunControl, body: @escaping @Sendable (@escaping (RunEvent) -> Void) throws -> Void) {
-    self.control = control
-    self.body = body
+  init(
+    control: RunControl, begin: @escaping @Sendable () throws -> Void, end: @escaping @Sendable () -> Void,
+    body: @escaping @Sendable (@escaping (RunEvent) -> Void) throws -> Void
+  ) {
+    (self.control, self.begin, self.end, self.body) = (control, begin, end, body)
   }
 
   // A collector that leaves its loop drops the stream, and this with it.
   deinit { control.cancel() }
 
   func next() async throws -> RunEvent? {
-    if iterator == nil { start() }
+    if iterator == nil {
+      // Who is canceled before the first event gets none, and nothing happens.
+      if Task.isCancelled { return nil }
+      try begin()
+      start()
+    }
     let event = try await iterator!.next()
     // A canceled collector is let go at once, while its run is still in its last step.
     if event == nil && Task.isCancelled { await waitForEnd(control) }
@@ -139,7 +160,7 @@ private final class ColdSource: @unchecked Sendable {
     continuation.onTermination = { reason in
       if case .cancelled = reason { control.cancel() }
     }
-    let body = body
+    let (body, end) = (body, end)
     let thread = Thread {
       do {
         try body { continuation.yield($0) }
@@ -147,6 +168,8 @@ private final class ColdSource: @unchecked Sendable {
       } catch {
         continuation.finish(throwing: error)
       }
+      end()
+      control.end()
     }
     thread.stackSize = 8 << 20
     thread.start()
