@@ -41,32 +41,32 @@ public actor Personalizer {
       bundle: bundle, store: store, engine: engine, sensors: sensors, clock: clock, start: start, proceed: proceed)
   }
 
-  /// Learns under a name, or goes on where a run of that name stopped. The stream is cold: one collection is one run.
+  /// Learns under a name, or goes on where a run of that name stopped. One iteration of the events is one run.
   /// An accepted run's adapter is `store.adapter(name)`.
   ///
   /// Throws `photosTooFew` without a photo, `promptTooLong`, `tensorMismatch`, `configInvalid`, `stateMismatch`,
   /// `lossNotFinite`, `adapterUnchanged`, `quotaExceeded`, `diskFull`, `ioFailed` and what engines throw.
   public nonisolated func personalize(
     _ name: String, _ photos: [Pixels], prompt: String, settings: PersonalizationSettings = PersonalizationSettings()
-  ) -> AsyncThrowingStream<RunEvent, any Error> {
-    stream(name, photos.count, prompt, settings) { _ in photos }
+  ) -> RunEvents {
+    events(name, photos.count, prompt, settings) { _ in photos }
   }
 
   /// The same with images, which are cropped to the centered square and scaled.
   public nonisolated func personalize(
     _ name: String, _ photos: [RGBImage], prompt: String, settings: PersonalizationSettings = PersonalizationSettings()
-  ) -> AsyncThrowingStream<RunEvent, any Error> {
-    stream(name, photos.count, prompt, settings) { size in
+  ) -> RunEvents {
+    events(name, photos.count, prompt, settings) { size in
       photos.map { Pixels($0, height: size.height, width: size.width) }
     }
   }
 
   /// Everything, the scaling of photos too, happens on the run's thread.
-  private nonisolated func stream(
+  private nonisolated func events(
     _ name: String, _ count: Int, _ prompt: String, _ settings: PersonalizationSettings,
     _ photos: @escaping @Sendable (ImageSize) -> [Pixels]
-  ) -> AsyncThrowingStream<RunEvent, any Error> {
-    context.stream(
+  ) -> RunEvents {
+    context.events(
       name, PersonalizationRun(context, name, photos: count, photos, prompt, settings).perform)
   }
 

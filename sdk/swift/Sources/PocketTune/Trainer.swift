@@ -67,17 +67,17 @@ public actor Trainer {
       bundle: bundle, store: store, engine: engine, sensors: sensors, clock: clock, start: start, proceed: proceed)
   }
 
-  /// Trains under a name, or goes on where a run of that name stopped. The stream is cold: nothing happens before it is
-  /// collected, and one collection is one run. An accepted run's parameters are `store.adapter(name)`.
+  /// Trains under a name, or goes on where a run of that name stopped. Nothing happens before the events are iterated, and
+  /// one iteration is one run. An accepted run's parameters are `store.adapter(name)`.
   ///
   /// The last event is `stopped` or `finished`. Throws `configInvalid`, `tensorMismatch`, `dataInvalid`,
   /// `stateMismatch`, `lossNotFinite`, `adapterUnchanged`, `quotaExceeded`, `diskFull`, `ioFailed` and what engines
   /// throw.
   public nonisolated func train(
     _ name: String, _ examples: Examples, settings: TrainingSettings = TrainingSettings(), validation: Examples? = nil
-  ) -> AsyncThrowingStream<RunEvent, any Error> {
+  ) -> RunEvents {
     let run = ClientRun(context, task, name, examples, settings, validation ?? examples)
-    return context.stream(name, run.perform)
+    return context.events(name, run.perform)
   }
 
   /// Lets the step under way end, writes the state, ends the run with `stopped`, and returns then.

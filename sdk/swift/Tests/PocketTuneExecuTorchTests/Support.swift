@@ -123,7 +123,7 @@ struct Client {
   }
 }
 
-func collect(_ stream: AsyncThrowingStream<RunEvent, any Error>) async throws -> [RunEvent] {
+func collect(_ stream: RunEvents) async throws -> [RunEvent] {
   var events: [RunEvent] = []
   for try await event in stream { events.append(event) }
   return events

@@ -17,7 +17,7 @@ struct BackgroundSlice: Sendable {
   init(store: Store) { self.store = store }
 
   /// Lets the run work until it ends or the time is withdrawn. When this returns, its state is written.
-  func collect(_ run: () async throws -> AsyncThrowingStream<RunEvent, any Error>) async -> End {
+  func collect(_ run: () async throws -> RunEvents) async -> End {
     var last: RunEvent?
     do {
       let events = try await run()

@@ -25,7 +25,7 @@
     /// property list does not have.
     public static func register(
       _ identifier: String, store: Store, sensors: PhoneSensors,
-      run: @escaping @Sendable () async throws -> AsyncThrowingStream<RunEvent, any Error>,
+      run: @escaping @Sendable () async throws -> RunEvents,
       onFailure: @escaping @Sendable (any Error) -> Void
     ) throws {
       let known = BGTaskScheduler.shared.register(forTaskWithIdentifier: identifier, using: nil) { @Sendable task in

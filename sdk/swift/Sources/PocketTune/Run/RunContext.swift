@@ -24,27 +24,29 @@ final class RunContext: Sendable {
     self.proceed = proceed
   }
 
-  /// A cold stream of the run of that name. What runs before it, or still writes its state, is waited for.
-  func stream(
+  /// The run of that name, as often as it is iterated. What runs before it, or still writes its state, is waited for.
+  func events(
     _ name: String,
     _ perform: @escaping @Sendable (RunControl, @escaping (RunEvent) -> Void) throws -> RunEvent?
-  ) -> AsyncThrowingStream<RunEvent, any Error> {
-    let control = RunControl(sensors: sensors, proceed: proceed)
-    // Known to those who pause from its first moment on, while it waits for its turn too.
-    let begin = { @Sendable [self] in
-      try store.runs.add(control)
-      try runs.add(control)
-    }
-    let end = { @Sendable [self] in
-      store.runs.remove(control)
-      runs.remove(control)
-    }
-    return coldStream(control, begin: begin, end: end) { [self] emit in
-      // Who hears the last event may begin, discard or delete the run at once.
-      let last = try oneAtATime.take(unless: { control.isStopping }) { try perform(control, emit) }
-      switch last {
-      case .some(let event): if let event { emit(event) }
-      case .none: if !control.isCanceled { emit(.stopped(step: try savedStep(name), failing: [])) }
+  ) -> RunEvents {
+    RunEvents { [self] in
+      let control = RunControl(sensors: sensors, proceed: proceed)
+      // Known to those who pause from its first moment on, while it waits for its turn too.
+      let begin = { @Sendable [self] in
+        try store.runs.add(control)
+        try runs.add(control)
+      }
+      let end = { @Sendable [self] in
+        store.runs.remove(control)
+        runs.remove(control)
+      }
+      return RunSource(control, begin: begin, end: end) { [self] emit in
+        // Who hears the last event may begin, discard or delete the run at once.
+        let last = try oneAtATime.take(unless: { control.isStopping }) { try perform(control, emit) }
+        switch last {
+        case .some(let event): if let event { emit(event) }
+        case .none: if !control.isCanceled { emit(.stopped(step: try savedStep(name), failing: [])) }
+        }
       }
     }
   }
