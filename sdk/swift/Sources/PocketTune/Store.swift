@@ -15,8 +15,11 @@ public final class Store: Sendable {
   /// Those of all trainers and personalizers that keep something here.
   let runs = ActiveRuns()
 
-  /// Makes the folder where it is missing. Throws `ioFailed`, `diskFull`.
+  /// Makes the folder where it is missing. Throws `configInvalid` for a negative quota, `ioFailed`, `diskFull`.
   public init(root: URL, quotaBytes: Int64? = nil) throws {
+    if let quotaBytes, quotaBytes < 0 {
+      throw PocketTuneError(.configInvalid, "quotaBytes is \(quotaBytes): it must be 0 or more")
+    }
     self.root = root
     self.quotaBytes = quotaBytes
     try makeFolder(root.path)
@@ -43,9 +46,9 @@ public final class Store: Sendable {
     }
   #endif
 
-  var bundles: String { root.appendingPathComponent("bundles").path }
-  private var runsFolder: String { root.appendingPathComponent("runs").path }
-  private var adaptersFolder: String { root.appendingPathComponent("adapters").path }
+  var bundlesFolder: String { root.appendingPathComponent("bundles").path }
+  var runsFolder: String { root.appendingPathComponent("runs").path }
+  var adaptersFolder: String { root.appendingPathComponent("adapters").path }
 
   /// Folder of a run. Throws `configInvalid` for a name that is none.
   func runFolder(_ name: String) throws -> String { "\(runsFolder)/\(try Store.checked(name))" }
@@ -80,27 +83,31 @@ public final class Store: Sendable {
   /// What is kept, by name.
   public func adapters() throws -> [Adapter] {
     let ending = ".safetensors"
-    return try namesIn(adaptersFolder).filter { $0.hasSuffix(ending) }.map { file in
+    return try namesIn(adaptersFolder).filter { $0.hasSuffix(ending) }.compactMap { file in
       let path = "\(adaptersFolder)/\(file)"
       var status = stat()
       guard lstat(path, &status) == 0 else { throw fileError("read", path) }
+      guard isRegular(status) else { return nil }
       return Adapter(
         name: String(file.dropLast(ending.count)), bytes: Int64(status.st_size), modified: modificationTime(status))
     }
   }
 
-  /// Where a kept adapter lies. Throws `dataNotFound` when there is none of that name.
+  /// Where a kept adapter lies. Throws `ioFailed` when there is none of that name, and says which there are.
   public func adapter(_ name: String) throws -> URL {
     let path = try adapterPath(name)
-    guard access(path, F_OK) == 0 else {
-      throw PocketTuneError(.dataNotFound, "there is no adapter '\(name)': list the adapters to see which there are")
+    var status = stat()
+    guard lstat(path, &status) == 0, isRegular(status) else {
+      let names = try adapters().map(\.name).joined(separator: ", ")
+      throw PocketTuneError(
+        .ioFailed, "there is no adapter '\(name)': the store has \(names.isEmpty ? "none" : cut(names, 300))")
     }
     return URL(fileURLWithPath: path)
   }
 
   /// Copies an adapter out of the store, durably.
   public func exportAdapter(_ name: String, to file: URL) throws {
-    try copy(try adapter(name).path, to: file.path)
+    try copyFile(try PlainFile(try adapter(name).path), to: file.path)
   }
 
   /// Copies a file into the store as an adapter of a bundle. Throws `tensorMismatch` when it does not fit the bundle,
@@ -110,114 +117,21 @@ public final class Store: Sendable {
     guard let pack = bundle.manifest.adapter?.tensors ?? bundle.manifest.classification?.parameters else {
       throw PocketTuneError(.configInvalid, "the bundle has nothing that an adapter could change")
     }
-    try bundle.manifest.tensors[pack]!.checkViews(file.path)
-    try requireRoom(for: Int64(try PlainFile(file.path).size), at: target)
+    let source = try TensorFile(file.path)
+    try bundle.manifest.tensors[pack]!.checkViews(source)
+    try requireRoom(for: source.stamp.size, at: target)
     try makeFolder(adaptersFolder)
-    try copy(file.path, to: target)
+    try copyFile(source.file, to: target)
   }
 
-  /// Removes an adapter, if it is there.
+  /// Removes an adapter. Throws `ioFailed` when there is none of that name.
   public func deleteAdapter(_ name: String) throws {
-    try removeFile(try adapterPath(name))
-    if access(adaptersFolder, F_OK) == 0 { try syncFolder(adaptersFolder) }
+    try removeFile(try adapter(name).path)
+    try syncFolder(adaptersFolder)
   }
 
   func keepAdapter(_ name: String, _ write: (String) throws -> Void) throws {
     try makeFolder(adaptersFolder)
     try write(try adapterPath(name))
-  }
-
-  private func copy(_ from: String, to target: String) throws {
-    let source = try PlainFile(from)
-    let file = try AtomicFile(target)
-    let piece = try Buffer(1 << 18)
-    var at = 0
-    while at < source.size {
-      let part = UnsafeMutableRawBufferPointer(rebasing: piece.bytes[..<min(piece.bytes.count, source.size - at)])
-      try source.read(part, at: at)
-      try file.append(UnsafeRawBufferPointer(part))
-      at += part.count
-    }
-    try file.commit()
-  }
-}
-
-extension Store {
-  /// What was removed.
-  public struct Deleted: Sendable, Equatable {
-    /// How many.
-    public var files = 0
-    /// Their sizes, summed.
-    public var bytes: Int64 = 0
-  }
-
-  /// Bytes of all files under `root`.
-  public var usedBytes: Int64 { count(root.path, without: nil).bytes }
-
-  /// Throws `quotaExceeded` when that many bytes would not fit in the place of what lies at `path` now.
-  func requireRoom(for bytes: Int64, at path: String? = nil) throws {
-    guard let quotaBytes else { return }
-    let (sum, overflow) = count(root.path, without: path).bytes.addingReportingOverflow(bytes)
-    guard !overflow, sum <= quotaBytes else {
-      throw PocketTuneError(
-        .quotaExceeded, "\(bytes) more bytes would pass the store's quota of \(quotaBytes): delete something first")
-    }
-  }
-
-  private func count(_ path: String, without excluded: String?) -> Deleted {
-    var found = Deleted()
-    guard path != excluded else { return found }
-    var status = stat()
-    guard lstat(path, &status) == 0 else { return found }
-    guard status.st_mode & S_IFMT == S_IFDIR else { return Deleted(files: 1, bytes: Int64(status.st_size)) }
-    for name in (try? namesIn(path)) ?? [] {
-      let part = count("\(path)/\(name)", without: excluded)
-      found.files += part.files
-      found.bytes += part.bytes
-    }
-    return found
-  }
-
-  /// Lets every run in this store end as `pause()` of its trainer or personalizer does, and returns when all have.
-  public func pauseRuns() async { await runs.pause() }
-
-  /// Removes everything that was learnt from a person: all runs and all adapters. Runs of this process are paused
-  /// first, and none begins meanwhile. Throws `ioFailed` when another process trains, or when anything is left, naming it.
-  public func deletePersonalData() async throws -> Deleted {
-    try await runs.withoutAny { try await onThread { [self] in try removePersonalData() } }
-  }
-
-  private func removePersonalData() throws -> Deleted {
-    // All locks are held before the first file goes.
-    let folders = try namesIn(runsFolder).map { "\(runsFolder)/\($0)/work" }
-    let locks = try folders.filter { access($0, F_OK) == 0 }.map { try FolderLock($0) }
-    defer { withExtendedLifetime(locks) {} }
-    var deleted = Deleted()
-    for folder in [runsFolder, adaptersFolder] where access(folder, F_OK) == 0 {
-      let found = count(folder, without: nil)
-      deleted.files += found.files
-      deleted.bytes += found.bytes
-      try? FileManager.default.removeItem(atPath: folder)
-      if let left = FileManager.default.enumerator(atPath: folder)?.nextObject() as? String {
-        throw PocketTuneError(.ioFailed, "'\(folder)/\(left)' could not be removed: try again")
-      }
-      guard access(folder, F_OK) != 0 else { throw PocketTuneError(.ioFailed, "'\(folder)' is still there: try again") }
-    }
-    try syncFolder(root.path)
-    return deleted
-  }
-
-  /// Removes a run: its states, caches and result. Throws `ioFailed` while it works.
-  func discardRun(_ name: String) throws {
-    let folder = try runFolder(name)
-    guard access(folder, F_OK) == 0 else { return }
-    let lock = access("\(folder)/work", F_OK) == 0 ? try FolderLock("\(folder)/work") : nil
-    defer { withExtendedLifetime(lock) {} }
-    do {
-      try FileManager.default.removeItem(atPath: folder)
-    } catch {
-      throw PocketTuneError(.ioFailed, "'\(folder)' could not be removed: try again")
-    }
-    try syncFolder(runsFolder)
   }
 }

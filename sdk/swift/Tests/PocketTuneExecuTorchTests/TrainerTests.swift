@@ -104,6 +104,34 @@ import Testing
     try await trainer.discard("watch")
   }
 
+  @Test func whoIsCanceledBetweenTwoEventsWaitsForTheStateToo() async throws {
+    let client = try Client()
+    let trainer = try client.trainer()
+    let (train, settings) = (client.train, client.settings)
+    for _ in 0..<20 {
+      let task = Task {
+        for try await event in trainer.train("watch", train, settings: settings) {
+          if case .stepped = event { withUnsafeCurrentTask { $0?.cancel() } }
+        }
+      }
+      try await task.value
+      // Nothing holds its lock any more.
+      try await trainer.discard("watch")
+    }
+  }
+
+  @Test func eachIterationIsARun() async throws {
+    let client = try Client()
+    let trainer = try client.trainer()
+    let run = trainer.train("watch", client.train, settings: client.settings, validation: client.held)
+    for try await event in run {
+      if case .stepped(2, _, _, _) = event { await trainer.pause() }
+    }
+    let events = try await collect(run)
+    guard case .resumed = events.first else { return #expect(Bool(false), "it began anew") }
+    #expect(events.finished != nil)
+  }
+
   @Test func pauseEndsTheRunAtWorkAndTheOneThatWaits() async throws {
     let client = try Client()
     let sensors = Lingering(at: 5)
@@ -149,6 +177,17 @@ import Testing
       try Data(contentsOf: client.store.adapter("watch")) == Data(contentsOf: client.settings.parameters!))
     let written = try PocketTuneExecuTorchTests.result(client.temporary.url.appendingPathComponent("runs/watch"))
     #expect(written["accepted"].line == "false")
+  }
+
+  @Test func aResultSaysWhatIsKeptOnlyWhenItIs() async throws {
+    let client = try Client()
+    // Where the folder of adapters should be there is a file.
+    try writeFile(client.temporary.url.path + "/adapters", Data())
+    await #expect(throws: PocketTuneError.self) {
+      _ = try await collect(
+        try client.trainer().train("watch", client.train, settings: client.settings, validation: client.held))
+    }
+    #expect(try namesIn(client.temporary.url.path + "/runs/watch") == ["work"])
   }
 
   @Test func refusesWhatItCannotTrainOn() async throws {
@@ -226,7 +265,7 @@ import Testing
     await #expect(throws: PocketTuneError.self) {
       _ = try await collect(try client.trainer().train("watch", client.train, settings: client.settings))
     }
-    #expect(client.store.usedBytes == 0)
+    #expect(try client.store.usedBytes() == 0)
   }
 
   @Test func deletingPersonalDataEndsTheRunFirst() async throws {

@@ -72,9 +72,9 @@ private struct Source: Sendable {
     defer { server.stop() }
     let downloader = BundleDownloader(store: store, base: server.base, sensors: Network())
     guard case .finished(let bundle) = try await downloader.download() else { return #expect(Bool(false)) }
-    #expect(bundle.folder.path == store.bundles + "/" + bundle.bundleID)
+    #expect(bundle.folder.path == store.bundlesFolder + "/" + bundle.bundleID)
     #expect(server.requests.count == 1 + source.files.count)
-    #expect(try namesIn(store.bundles) == [bundle.bundleID])
+    #expect(try namesIn(store.bundlesFolder) == [bundle.bundleID])
     // Again: the manifest alone.
     _ = try await downloader.download()
     #expect(server.requests.count == 2 + source.files.count)
@@ -119,7 +119,48 @@ private struct Source: Sendable {
     _ = try await BundleDownloader(store: store, base: second.base, sensors: Network()).download()
     let fetched = Set(second.requests.map { String($0.path.dropFirst("/app/bundle/files/".count)) })
     #expect(fetched.isDisjoint(with: source.files.keys))
-    #expect(try namesIn(store.bundles).count == 2)
+    #expect(try namesIn(store.bundlesFolder).count == 2)
+  }
+
+  @Test func whatBundlesShareCountsOnce() async throws {
+    let server = try LoopbackServer { [source] in source.answer($0) }
+    defer { server.stop() }
+    let other = try Source("bundle_tolerant")
+    let second = try LoopbackServer { other.answer($0) }
+    defer { second.stop() }
+    _ = try await BundleDownloader(store: store, base: server.base, sensors: Network()).download()
+    let more = other.files.filter { source.files[$0.key] == nil }.values.reduce(other.manifest.count) { $0 + $1.count }
+    let all = try store.usedBytes() + Int64(more)
+    let tight = try Store(root: temporary.url, quotaBytes: all - 1)
+    #expect(await failure(BundleDownloader(store: tight, base: second.base, sensors: Network())) == .quotaExceeded)
+    let exact = try Store(root: temporary.url, quotaBytes: all)
+    guard case .finished = try await BundleDownloader(store: exact, base: second.base, sensors: Network()).download()
+    else { return #expect(Bool(false)) }
+    #expect(try exact.usedBytes() == all)
+    #expect(try exact.bundles().count == 2)
+  }
+
+  @Test func tellsHowFarAFileIs() async throws {
+    let largest = source.files.max { $0.value.count < $1.value.count }!.value.count
+    let server = try LoopbackServer { [source] request in
+      var answer = source.answer(request)
+      answer.pause = answer.body.count == largest ? 0.1 : 0
+      return answer
+    }
+    defer { server.stop() }
+    let (stream, continuation) = AsyncStream.makeStream(of: BundleDownloader.Progress.self)
+    _ = try await BundleDownloader(store: store, base: server.base, sensors: Network()).download {
+      continuation.yield($0)
+    }
+    continuation.finish()
+    var told: [BundleDownloader.Progress] = []
+    for await progress in stream { told.append(progress) }
+    #expect(zip(told, told.dropFirst()).allSatisfy { $0.bytes <= $1.bytes })
+    // Half of the largest was there for a while.
+    let steps = zip(told, told.dropFirst()).map { $1.bytes - $0.bytes }
+    #expect(steps.allSatisfy { $0 < largest })
+    let files = source.files.values.reduce(0) { $0 + $1.count }
+    #expect(told.last?.bytes == Int64(files) && told.last?.totalBytes == Int64(files + source.manifest.count))
   }
 
   @Test func refusesOtherBytesSizesStatusesAndSilence() async throws {
@@ -143,7 +184,7 @@ private struct Source: Sendable {
       let store = try Store(root: folder.url)
       let downloader = BundleDownloader(store: store, base: server.base, sensors: Network())
       #expect(await failure(downloader) == .downloadFailed)
-      #expect(try namesIn(store.bundles).allSatisfy { $0.hasPrefix(".") })
+      #expect(try namesIn(store.bundlesFolder).allSatisfy { $0.hasPrefix(".") })
     }
     let nobody = BundleDownloader(store: store, base: URL(string: "http://127.0.0.1:9/x")!, sensors: Network())
     #expect(await failure(nobody) == .downloadFailed)
@@ -167,7 +208,7 @@ private struct Source: Sendable {
     #expect(await failure(strict) == .bundleSignatureInvalid)
     let small = try Store(root: temporary.url, quotaBytes: 1000)
     #expect(await failure(BundleDownloader(store: small, base: server.base, sensors: Network())) == .quotaExceeded)
-    #expect(try namesIn(store.bundles).isEmpty)
+    #expect(try namesIn(store.bundlesFolder).isEmpty)
   }
 
   @Test func stopsWhereTheNetworkBecomesMeteredAndGoesOnThere() async throws {

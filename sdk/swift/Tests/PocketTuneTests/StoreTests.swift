@@ -35,9 +35,16 @@ import Testing
     try store.exportAdapter("a", to: copy)
     #expect(try Data(contentsOf: copy) == bytes)
     try store.deleteAdapter("a")
-    try store.deleteAdapter("a")
+    #expect(code { try store.deleteAdapter("a") } == .ioFailed)
     #expect(try store.adapters().map(\.name) == ["b.2"])
-    #expect(code { _ = try store.adapter("a") } == .dataNotFound)
+    do {
+      _ = try store.adapter("a")
+      #expect(Bool(false), "it is there")
+    } catch let error as PocketTuneError {
+      #expect(error.code == .ioFailed && error.message.contains("b.2"))
+    }
+    try makeFolder(store.root.path + "/adapters/folder.safetensors")
+    #expect(try store.adapters().map(\.name) == ["b.2"])
   }
 
   @Test(arguments: ["", ".a", "a/b", "..", "a b", "\u{e9}", String(repeating: "a", count: 65)])
@@ -59,9 +66,27 @@ import Testing
     let store = try store(2 * size)
     for name in ["a", "b", "b"] { try store.importAdapter(name, from: initial, for: bundle) }
     #expect(code { try store.importAdapter("c", from: initial, for: bundle) } == .quotaExceeded)
-    #expect(store.usedBytes == 2 * size)
+    #expect(try store.usedBytes() == 2 * size)
+    #expect(code { _ = try self.store(-1) } == .configInvalid)
     try store.deleteAdapter("a")
     try store.importAdapter("c", from: initial, for: bundle)
+  }
+
+  @Test func bundlesAreListedOpenedAndDeleted() throws {
+    let store = try store()
+    #expect(try store.bundles().isEmpty)
+    let id = bundle.bundleID
+    #expect(code { _ = try store.openBundle(id) } == .bundleNotFound)
+    #expect(code { try store.deleteBundle(id) } == .bundleNotFound)
+    #expect(code { _ = try store.openBundle("../\(id.dropFirst(3))") } == .configInvalid)
+    try makeFolder(store.bundlesFolder + "/.hidden")
+    try FileManager.default.copyItem(
+      at: bundle.folder, to: URL(fileURLWithPath: store.bundlesFolder).appendingPathComponent(id))
+    #expect(try store.bundles() == [id])
+    #expect(try store.openBundle(id).bundleID == id)
+    try makeFolder(store.unfinishedBundlePath(id))
+    try store.deleteBundle(id)
+    #expect(try namesIn(store.bundlesFolder) == [".hidden"])
   }
 
   @Test func allPersonalDataGoesAndNothingElse() async throws {
@@ -69,8 +94,8 @@ import Testing
     try store.importAdapter("a", from: initial, for: bundle)
     try makeFolder(try store.runFolder("run") + "/work")
     try writeFile(try store.runFolder("run") + "/work/cache.bin", Data(count: 100))
-    try makeFolder(store.bundles)
-    try writeFile(store.bundles + "/kept", Data(count: 1))
+    try makeFolder(store.bundlesFolder)
+    try writeFile(store.bundlesFolder + "/kept", Data(count: 1))
     let size = Int64(try Data(contentsOf: initial).count)
     let deleted = try await store.deletePersonalData()
     #expect(deleted == Store.Deleted(files: 3, bytes: size + 100))  // with the lock

@@ -54,6 +54,13 @@ public final class ModelBundle: Sendable {
     }
   }
 
+  private init(_ folder: URL, _ manifest: Manifest, _ verified: [Name: FileStamp]) {
+    (self.folder, self.manifest, self.verified) = (folder, manifest, verified)
+  }
+
+  /// The same bundle, whose folder was renamed: its files are the verified ones.
+  func renamed(_ folder: URL) -> ModelBundle { ModelBundle(folder, manifest, verified) }
+
   private static func manifestBytes(_ folder: URL) throws -> [UInt8] {
     let path = folder.appendingPathComponent("manifest.json").path
     var status = stat()

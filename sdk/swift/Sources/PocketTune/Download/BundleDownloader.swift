@@ -26,9 +26,9 @@ public struct BundleDownloader: Sendable {
 
   /// What a download tells while it works.
   public struct Progress: Sendable, Equatable {
-    /// The one that is now there, by its name in the bundle.
+    /// The one that grows, or is now there, by its name in the bundle.
     public let file: String
-    /// Of the files that are there.
+    /// Of all that is there.
     public let bytes: Int64
     /// Of all files, the manifest too.
     public let totalBytes: Int64
@@ -63,17 +63,18 @@ public struct BundleDownloader: Sendable {
     if let failing = failingCondition() { return .stopped([failing]) }
     let text = try await fetchManifest()
     let manifest = try Manifest(bytes: text, key: key)
-    let folder = URL(fileURLWithPath: "\(store.bundles)/\(manifest.bundleID)")
+    let folder = URL(fileURLWithPath: "\(store.bundlesFolder)/\(manifest.bundleID)")
     if let bundle = try await onThread({ try kept(folder) }) { return .finished(bundle) }
 
-    let partial = "\(store.bundles)/.\(manifest.bundleID)\(temporaryEnding)"
+    let partial = store.unfinishedBundlePath(manifest.bundleID)
     let files = manifest.files.sorted { $0.key < $1.key }
     let total = try files.reduce(Int64(text.count)) { sum, file in
       let (next, overflow) = sum.addingReportingOverflow(Int64(file.value.bytes))
       guard !overflow else { throw downloadFailed("the bundle is larger than anything") }
       return next
     }
-    try store.requireRoom(for: total, at: partial)
+    let elsewhere = try await onThread { try filesByHash() }
+    try store.requireRoom(for: missingBytes(manifest, partial, elsewhere) + Int64(text.count))
     try makeFolder(partial)
     let lock = try FolderLock(partial)
     defer { withExtendedLifetime(lock) {} }
@@ -81,7 +82,10 @@ public struct BundleDownloader: Sendable {
     for (name, entry) in files {
       do {
         try checkNetwork()
-        try await provide(entry, "\(partial)/\(name)")
+        let before = done
+        try await provide(entry, "\(partial)/\(name)", elsewhere[entry.sha256] ?? []) { bytes in
+          onProgress(Progress(file: name.text, bytes: before + Int64(bytes), totalBytes: total))
+        }
       } catch let halt as Halt {
         return .stopped(halt.failing ?? [])
       }
@@ -89,11 +93,12 @@ public struct BundleDownloader: Sendable {
       onProgress(Progress(file: name.text, bytes: done, totalBytes: total))
     }
     try writeFile("\(partial)/manifest.json", text)
+    let bundle = try await onThread { try ModelBundle.open(URL(fileURLWithPath: partial), key: key) }
     try removeFile("\(partial)/lock")
     try syncFolder(partial)
     guard rename(partial, folder.path) == 0 else { throw fileError("write", folder.path) }
-    try syncFolder(store.bundles)
-    return .finished(try await onThread { try ModelBundle.open(folder, key: key) })
+    try syncFolder(store.bundlesFolder)
+    return .finished(bundle.renamed(folder))
   }
 
   private func failingCondition() -> FailingCondition? {
@@ -109,15 +114,11 @@ public struct BundleDownloader: Sendable {
 
   /// The bundle of a folder that is there; one that was damaged since is removed.
   private func kept(_ folder: URL) throws -> ModelBundle? {
-    guard access(folder.path, F_OK) == 0 else { return nil }
+    guard isThere(folder.path) else { return nil }
     do {
       return try ModelBundle.open(folder, key: key)
     } catch let error as PocketTuneError where error.code != .ioFailed {
-      do {
-        try FileManager.default.removeItem(at: folder)
-      } catch {
-        throw PocketTuneError(.ioFailed, "'\(folder.path)' is damaged and could not be removed: try again")
-      }
+      try removeTree(folder.path)
       return nil
     }
   }
@@ -133,16 +134,20 @@ public struct BundleDownloader: Sendable {
     return body.bytes
   }
 
-  /// Makes a file be there, with the right bytes: kept, linked, or fetched.
-  private func provide(_ entry: FileEntry, _ path: String) async throws {
+  /// Makes a file be there, with the right bytes: kept, linked (or copied, where the system links none), or fetched.
+  private func provide(
+    _ entry: FileEntry, _ path: String, _ others: [String], _ grown: @escaping (Int) -> Void
+  ) async throws {
     if await isWhole(path, entry) { return }
     try removeFile(path)
     try makeFolder(folderOf(path))
-    for other in try await onThread({ try copies(of: entry) }) where await isWhole(other, entry) {
+    for other in others where await isWhole(other, entry) {
       if link(other, path) == 0 { return try syncFolder(folderOf(path)) }
+      try store.requireRoom(for: Int64(entry.bytes))
+      return try await onThread { try copyFile(try PlainFile(other), to: path) }
     }
     let part = path + temporaryEnding
-    try await fetch(entry, part)
+    try await fetch(entry, part, grown)
     guard await isWhole(part, entry) else {
       try removeFile(part)
       throw downloadFailed("the file \(entry.sha256.prefix(12))... came with other bytes")
@@ -151,12 +156,13 @@ public struct BundleDownloader: Sendable {
     try syncFolder(folderOf(path))
   }
 
-  private func fetch(_ entry: FileEntry, _ part: String) async throws {
+  private func fetch(_ entry: FileEntry, _ part: String, _ grown: @escaping (Int) -> Void) async throws {
     let file = try PartialFile(part, limit: entry.bytes)
     // One that is too long is not the beginning of the right one.
     if file.size > entry.bytes { try file.restart() }
     guard file.size < entry.bytes else { return }
     let begin = file.size
+    try store.requireRoom(for: Int64(entry.bytes - begin))
     let address = base.appendingPathComponent("files").appendingPathComponent(entry.sha256)
     try await Transfer.get(address, from: begin, configuration()) { response in
       switch response.statusCode {
@@ -166,6 +172,7 @@ public struct BundleDownloader: Sendable {
       }
     } take: { data in
       try file.append(data)
+      grown(file.size)
       try checkNetwork()
     }
     try file.sync()
@@ -175,20 +182,37 @@ public struct BundleDownloader: Sendable {
   }
 
   private func isWhole(_ path: String, _ entry: FileEntry) async -> Bool {
-    var status = stat()
-    guard lstat(path, &status) == 0, isRegular(status), Int(status.st_size) == entry.bytes else { return false }
+    guard isThere(path), size(of: path) == entry.bytes else { return false }
     return (try? await onThread { try PlainFile(path).digest() }) == entry.sha256
   }
 
-  /// Where files of that hash lie in other bundles of the store.
-  private func copies(of entry: FileEntry) throws -> [String] {
-    try namesIn(store.bundles).filter { !$0.hasPrefix(".") }.flatMap { name -> [String] in
-      let folder = "\(store.bundles)/\(name)"
+  /// Where the files of the store's bundles lie, by hash.
+  private func filesByHash() throws -> [String: [String]] {
+    var found: [String: [String]] = [:]
+    for id in try store.bundles() {
+      let folder = "\(store.bundlesFolder)/\(id)"
       guard let file = try? PlainFile("\(folder)/manifest.json"), file.size <= JSON.longest,
         let bytes = try? file.bytes(at: 0, count: file.size), let manifest = try? Manifest(bytes: bytes)
-      else { return [] }
-      return manifest.files.filter { $0.value.sha256 == entry.sha256 }.map { "\(folder)/\($0.key)" }
+      else { continue }
+      for (name, entry) in manifest.files { found[entry.sha256, default: []].append("\(folder)/\(name)") }
     }
+    return found
+  }
+
+  /// Bytes that are not there: neither here, nor in a part that goes on, nor in another bundle.
+  private func missingBytes(_ manifest: Manifest, _ folder: String, _ elsewhere: [String: [String]]) -> Int64 {
+    manifest.files.reduce(0) { sum, file in
+      let (path, bytes) = ("\(folder)/\(file.key)", file.value.bytes)
+      let kept = [path] + (elsewhere[file.value.sha256] ?? [])
+      if kept.contains(where: { size(of: $0) == bytes }) { return sum }
+      return sum + Int64(bytes - min(bytes, size(of: path + temporaryEnding)))
+    }
+  }
+
+  /// Of a plain file; 0 for anything else.
+  private func size(of path: String) -> Int {
+    var status = stat()
+    return lstat(path, &status) == 0 && isRegular(status) ? Int(status.st_size) : 0
   }
 }
 

@@ -89,7 +89,7 @@ struct TensorHeader {
 /// A safetensors file, its header checked; tensors are read when they are asked for.
 final class TensorFile {
   let header: TensorHeader
-  private let file: PlainFile
+  let file: PlainFile
   private let dataBegin: Int
 
   var path: String { file.path }

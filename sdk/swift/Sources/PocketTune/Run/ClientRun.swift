@@ -140,16 +140,15 @@ struct ClientRun: Sendable {
     new.now(task.parameters).bytes.copyMemory(from: loop.state.now(task.parameters).readable)
     let lossBefore = try evaluation.score(validation, old, check: loop.check).loss
     let lossAfter = try evaluation.score(validation, new, check: loop.check).loss
-    let result = try loop.finish(
+    return try loop.finish(
       change: change, before: lossBefore, after: lossAfter, changeName: "change",
-      ["examples": .integer(Int64(examples.count))])
-    if result.accepted {
+      ["examples": .integer(Int64(examples.count))]
+    ) {
       try context.store.keepAdapter(name) { path in
         try manifest.tensors[task.parameters]!.writeViews(
           path, loop.state.now(task.parameters), ["bundle_id": manifest.bundleID])
       }
     }
-    return result
   }
 }
 

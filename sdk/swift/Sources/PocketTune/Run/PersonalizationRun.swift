@@ -250,15 +250,14 @@ struct PersonalizationWork {
     let change = try change(from: initial.now(pack), to: loop.state.now(pack), "adapter")
     let lossBefore = try meanLoss(initial, batch, caches)
     let lossAfter = try meanLoss(loop.state, batch, caches)
-    let result = try loop.finish(
+    return try loop.finish(
       change: change, before: lossBefore, after: lossAfter, changeName: "adapter_change",
-      ["preparation_seconds": .double(preparationSeconds)])
-    if result.accepted {
+      ["preparation_seconds": .double(preparationSeconds)]
+    ) {
       try context.store.keepAdapter(name) { path in
         try manifest.tensors[pack]!.writeViews(path, loop.state.now(pack), manifest.adapter!.metadata)
       }
     }
-    return result
   }
 
   /// Over the first 8 samples; the state stays as it is.

@@ -80,14 +80,16 @@ final class TrainingLoop {
     emit(.checkpointed(step: step))
   }
 
-  /// Writes `result.json`. `facts` are the members of this kind of run.
+  /// Keeps what is accepted by `keep`, and then writes `result.json`, which says so. `facts` are the members of this kind
+  /// of run.
   func finish(
-    change: Double, before: Double, after: Double, changeName: Name, _ facts: [Name: JSON]
+    change: Double, before: Double, after: Double, changeName: Name, _ facts: [Name: JSON], keep: () throws -> Void
   ) throws -> RunResult {
     let result = RunResult(
       steps: total, losses: losses, lossFirst: mean(losses.prefix(20)), lossLast: mean(losses.suffix(20)),
       change: change, evaluationBefore: before, evaluationAfter: after, accepted: after <= before,
       resumedFrom: resumedFrom, secondsPerStep: median(seconds), peakResidentBytes: ProcessMemory.peakResident())
+    if result.accepted { try keep() }
     var members = facts
     members[changeName] = .double(change)
     members["accepted"] = .boolean(result.accepted)

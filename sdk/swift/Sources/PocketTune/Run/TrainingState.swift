@@ -77,23 +77,27 @@ extension StateTensor {
   /// the pack's.
   func readViews(_ path: String, into pack: Buffer) throws {
     let file = try TensorFile(path)
-    for view in views {
-      let type: ElementType = file.header.find(view.name)?.type == .float16 ? .float16 : .float32
-      let entry = try file.require(view.name, type, view.shape)
+    for (view, entry) in zip(views, try checkViews(file)) {
       let stored = try Buffer(entry.bytes)
       try file.read(entry, into: stored.bytes)
-      convert(stored.readable, type, to: part(view, of: pack.bytes), .float32)
+      convert(stored.readable, entry.type, to: part(view, of: pack.bytes), .float32)
+    }
+  }
+
+  /// The tensors of such a file, one for each view; no value is read. Throws `tensorMismatch` likewise.
+  @discardableResult
+  func checkViews(_ file: TensorFile) throws -> [TensorEntry] {
+    let entries = try views.map { view in
+      let isHalf = file.header.find(view.name)?.type == .float16
+      return try file.require(view.name, isHalf ? .float16 : .float32, view.shape)
     }
     guard file.header.entries.count == views.count else {
       throw PocketTuneError(
         .tensorMismatch,
-        "'\(path)' has \(file.header.entries.count) tensors, the bundle takes \(views.count): use one made with it")
+        "'\(file.path)' has \(file.header.entries.count) tensors, the bundle takes \(views.count): use one made with it"
+      )
     }
-  }
-
-  /// Throws `tensorMismatch` as `readViews` would, without reading a value.
-  func checkViews(_ path: String) throws {
-    try readViews(path, into: try Buffer(bytes))
+    return entries
   }
 }
 
