@@ -38,7 +38,9 @@ OTHER = 4
 FLEET_STEPS = 1500
 CLIENT_STEPS = 100
 STARTER_STEPS = 200
+PRIOR_STEPS = 12
 PROMPT = "a sks bear"
+CLASS_PROMPT = "a bear"
 
 
 def main() -> None:
@@ -127,6 +129,14 @@ def make_starter(folder: Path, given: Path | None) -> None:
     settings = ("--steps", STARTER_STEPS, "--seed", 3)
     whole = folder / "whole"
     run("personalize", "--bundle", bundle, "--inputs", inputs, "--out", whole, *settings)
+    prior = folder / "prior_inputs.safetensors"
+    class_ids = tokenizer_of(opened).encode([CLASS_PROMPT])
+    tensor_file.write(prior, {"class_input_ids": class_ids, "input_ids": ids, "pixels": pixels})
+    run(
+        *("personalize", "--bundle", bundle, "--inputs", prior, "--out", folder / "prior"),
+        *("--class-pictures", 2, "--prior-weight", 0.5, "--samples", 7),
+        *("--steps", PRIOR_STEPS, "--seed", 3),
+    )
     prompts = folder / "prompts.safetensors"
     tensor_file.write(prompts, {"input_ids": ids})
     draw = ("generate", "--bundle", bundle, "--inputs", prompts, "--steps", 8, "--seed", 5)

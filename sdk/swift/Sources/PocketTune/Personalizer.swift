@@ -10,6 +10,13 @@ public struct PersonalizationSettings: Sendable, Equatable {
   public var seed: UInt64 = 0
   /// 0 to 1e6.
   public var learningRate: Double?
+  /// Pictures of the class that the model makes beforehand and learns with the subject, so that it keeps the class; 0:
+  /// none. At most 100,000; it goes with `priorWeight` and `classPrompt`.
+  public var classPictures = 0
+  /// Weight of those pictures in training, 0 to 1e6.
+  public var priorWeight = 0.0
+  /// The prompt of those pictures.
+  public var classPrompt: String?
   /// Steps between two saved states.
   public var checkpointEvery = 25
 

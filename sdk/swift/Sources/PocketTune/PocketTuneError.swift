@@ -105,3 +105,11 @@ public struct PocketTuneError: Error, Equatable, Sendable, CustomStringConvertib
 extension PocketTuneError: LocalizedError {
   public var errorDescription: String? { message }
 }
+
+/// Throws `configInvalid` for a setting out of its range.
+func require<Value: Comparable>(_ name: String, _ value: Value, _ range: ClosedRange<Value>) throws {
+  guard range.contains(value) else {
+    throw PocketTuneError(
+      .configInvalid, "\(name) is \(value): it must be \(range.lowerBound) to \(range.upperBound)")
+  }
+}

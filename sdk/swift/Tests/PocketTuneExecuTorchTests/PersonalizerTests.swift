@@ -59,6 +59,37 @@ import Testing
     #expect(plain != picture)
   }
 
+  @Test func keepsTheClassAsTheNativeRunnerDoes() async throws {
+    var settings = PersonalizationSettings()
+    (settings.steps, settings.samples, settings.seed) = (12, 7, 3)
+    (settings.classPictures, settings.priorWeight, settings.classPrompt) = (2, 0.5, "a bear")
+    let events = try await collect(personalizer.personalize("bear", photos, prompt: "a sks bear", settings: settings))
+    let result = try #require(events.finished)
+    let native = try PocketTuneExecuTorchTests.result(folder.appendingPathComponent("prior"))
+    #expect(result.losses.map(shortestText) == native["losses"].list.map(\.line))
+    let work = temporary.url.appendingPathComponent("runs/bear/work")
+    for file in ["state-00000012.safetensors", "cache.bin"] {
+      let native = try Data(contentsOf: folder.appendingPathComponent("prior/work/\(file)"))
+      #expect(try Data(contentsOf: work.appendingPathComponent(file)) == native, "\(file)")
+    }
+    // What was prepared first are the pictures, to their last step.
+    let drawn = events.prefix { event in
+      if case .prepared(let program, _, _) = event { return program == bundle.manifest.generation!.stepProgram.text }
+      return false
+    }
+    let steps = 2 * bundle.manifest.generation!.steps
+    guard drawn.count == steps, case .prepared(_, steps, steps) = drawn.last else {
+      return #expect(Bool(false), "\(drawn)")
+    }
+    settings.classPrompt = nil
+    do {
+      _ = try personalizer.preflight(photos: 1, settings: settings)
+      #expect(Bool(false), "it was taken")
+    } catch let error as PocketTuneError {
+      #expect(error.code == .configInvalid)
+    }
+  }
+
   @Test func preparesStopsAndGoesOn() async throws {
     var settings = PersonalizationSettings()
     (settings.steps, settings.samples, settings.seed, settings.checkpointEvery) = (12, 5, 3, 5)

@@ -29,19 +29,19 @@ struct ClientRun: Sendable {
 
   /// Checks the settings; gives the steps of the run.
   private func checkedSteps() throws -> Int {
-    func require(_ holds: Bool, _ what: String) throws {
-      if !holds { throw PocketTuneError(.configInvalid, what) }
-    }
     try examples.requireSome()
-    try require(settings.steps == nil || settings.epochs == nil, "give steps or epochs, not both")
-    try require((0..<1 << 20).contains(settings.round), "round must be 0 to 2^20 - 1")
-    try require((0..<1 << 24).contains(settings.client), "client must be 0 to 2^24 - 1")
-    try require(settings.checkpointEvery >= 1, "checkpointEvery must be at least 1")
-    try require((0...1e6).contains(settings.learningRate ?? 0), "learningRate must be 0 to 1e6")
-    let (product, overflow) = (settings.epochs ?? task.epochs).multipliedReportingOverflow(
-      by: ExampleBatches(examples, task).perEpoch)
+    guard settings.steps == nil || settings.epochs == nil else {
+      throw PocketTuneError(.configInvalid, "steps and epochs are given: give one of them")
+    }
+    if let epochs = settings.epochs { try require("epochs", epochs, 1...ClientRun.mostSteps) }
+    try require("round", settings.round, 0...(1 << 20 - 1))
+    try require("client", settings.client, 0...(1 << 24 - 1))
+    try require("checkpointEvery", settings.checkpointEvery, 1...ClientRun.mostSteps)
+    if let rate = settings.learningRate { try require("learningRate", rate, 0...1e6) }
+    let perEpoch = ExampleBatches(examples, task).perEpoch
+    let (product, overflow) = (settings.epochs ?? task.epochs).multipliedReportingOverflow(by: perEpoch)
     let steps = settings.steps ?? (overflow ? .max : product)
-    try require((1...ClientRun.mostSteps).contains(steps), "steps must be 1 to \(ClientRun.mostSteps)")
+    try require("steps", steps, 1...ClientRun.mostSteps)
     return steps
   }
 

@@ -1,126 +1,5 @@
 import Foundation
 
-/// What a personalization will do, its settings checked.
-struct PersonalizationPlan {
-  private static let mostSteps = 10_000_000
-
-  let bundle: ModelBundle
-  let steps: Int
-  let samples: Int
-  let photos: Int
-  let hyper: Numbers
-  let checkpointEvery: Int
-  let seed: UInt64
-  /// Programs that run before training, with what each runs once for.
-  let preparation: [(program: Program, scope: Scope)]
-  /// Caches that they fill, sorted.
-  let caches: [Name]
-
-  /// Throws `configInvalid`, `photosTooFew`.
-  init(_ bundle: ModelBundle, _ settings: PersonalizationSettings, photos: Int) throws {
-    func require(_ holds: Bool, _ what: String) throws {
-      if !holds { throw PocketTuneError(.configInvalid, what) }
-    }
-    guard photos > 0 else { throw PocketTuneError(.photosTooFew, "there is no photo: give at least one") }
-    let training = bundle.manifest.training
-    self.bundle = bundle
-    self.photos = photos
-    steps = settings.steps ?? training.steps
-    try require((1...PersonalizationPlan.mostSteps).contains(steps), "steps must be 1 to 10000000")
-    let wanted = settings.samples ?? training.samples
-    try require((1...PersonalizationPlan.mostSteps).contains(wanted), "samples must be 1 to 10000000")
-    samples = min(wanted, steps)
-    checkpointEvery = settings.checkpointEvery
-    try require(checkpointEvery >= 1, "checkpointEvery must be at least 1")
-    seed = settings.seed
-    var hyper = training.hyper
-    if let rate = settings.learningRate {
-      try require((0...1e6).contains(rate), "learningRate must be 0 to 1e6")
-      try require(hyper["learning_rate"] != nil, "this bundle's training takes no learning rate")
-      hyper["learning_rate"] = rate
-    }
-    self.hyper = hyper
-    preparation = try bundle.manifest.preparation.map { name in
-      let program = try bundle.program(name)
-      let caches = program.outputs.compactMap(\.binding.cache).compactMap { bundle.manifest.caches[$0] }
-      guard let scope = caches.first?.scope, scope != .picture else {
-        throw PocketTuneError(
-          .bundleManifestInvalid,
-          "preparation program '\(name.short)' must fill caches of one scope: prompt, photo or sample; export the "
-            + "bundle again")
-      }
-      return (program, scope)
-    }
-    caches = Set(preparation.flatMap { $0.program.outputs.compactMap(\.binding.cache) }).sorted()
-  }
-
-  var items: [Scope: Int] { [.prompt: 1, .photo: photos, .sample: samples] }
-
-  var stateNames: Set<Name> {
-    bundle.manifest.programs[bundle.manifest.training.program]!.state.union([bundle.manifest.adapter!.tensors])
-  }
-
-  func needs(_ context: RunContext) throws -> Needs {
-    let state = TrainingState.bytes(bundle, stateNames)
-    let cached = try CacheFile.plan(bundle, caches, items).values.map(\.end).max() ?? 0
-    let adapter = TrainingState.bytes(bundle, [bundle.manifest.adapter!.tensors])
-    return Needs(
-      memoryBytes: context.peakBytes(
-        bundle.manifest.preparation + [bundle.manifest.training.program], stateBytes: state),
-      storageBytes: Int64(cached + 2 * (state + 4 * steps) + adapter))
-  }
-
-  /// What the caches depend on.
-  func cacheIdentity(inputs: String) -> Metadata {
-    [
-      "bundle_id": bundle.bundleID, "inputs_sha256": inputs, "seed": String(seed), "samples": String(samples),
-      "class_pictures": "0",
-    ]
-  }
-
-  /// What the states depend on.
-  func identity(inputs: String) -> Metadata {
-    var identity = cacheIdentity(inputs: inputs)
-    identity["steps"] = String(steps)
-    identity["prior_weight"] = "0"
-    for (name, value) in hyper { identity[name] = shortestText(value) }
-    return identity
-  }
-
-  func item(_ sample: Int) -> Item {
-    var item = Item()
-    (item.photo, item.sample) = (sample % photos, sample)
-    return item
-  }
-}
-
-/// What a person gives: photos and a tokenized prompt.
-struct Subject {
-  let photos: [Pixels]
-  let prompt: [Int64]
-
-  /// SHA-256 of the safetensors file that holds `input_ids` and `pixels` as PocketTune's tools write it.
-  func digest(_ size: ImageSize) throws -> String {
-    let pixels = try Buffer(photos.reduce(0) { $0 + 4 * $1.values.count })
-    var at = 0
-    for photo in photos {
-      photo.values.withUnsafeBytes { pixels.bytes[at..<(at + $0.count)].copyBytes(from: $0) }
-      at += 4 * photo.values.count
-    }
-    return prompt.withUnsafeBytes { ids in
-      let tensors = [
-        TensorView(name: "input_ids", type: .int64, shape: [1, prompt.count], bytes: ids),
-        TensorView(
-          name: "pixels", type: .float32, shape: [photos.count, 3, size.height, size.width], bytes: pixels.readable),
-      ]
-      var digest = Digest256()
-      tensorFileHeader(tensorEntries(tensors), [:]).withUnsafeBytes { digest.update($0) }
-      for tensor in tensors { digest.update(tensor.bytes) }
-      return digest.hex()
-    }
-  }
-}
-
 /// One run of `Personalizer.personalize`.
 struct PersonalizationRun: Sendable {
   private let context: RunContext
@@ -157,7 +36,9 @@ struct PersonalizationRun: Sendable {
     }
     let photos = photos(size)
     for photo in photos { try photo.check(size) }
-    return Subject(photos: photos, prompt: try context.bundle.tokenizer().encode(prompt))
+    let tokenizer = try context.bundle.tokenizer()
+    let prompts = [prompt] + (settings.classPrompt.map { [$0] } ?? [])
+    return Subject(photos: photos, prompts: try prompts.map(tokenizer.encode))
   }
 
   /// The whole run, on its thread. Gives the last event, for when nothing is held any more; nil: nobody listens.
@@ -200,13 +81,15 @@ struct PersonalizationWork {
 
   private var manifest: Manifest { context.bundle.manifest }
 
-  func perform(_ identity: Metadata, _ emit: (RunEvent) -> Void) throws -> RunResult {
+  func perform(_ identity: Metadata, _ emit: @escaping (RunEvent) -> Void) throws -> RunResult {
     let begin = context.clock.seconds()
     let caches = try CacheFile(
       "\(loop.checkpoints.work)/cache.bin", context.bundle, plan.caches, items: plan.items, identity: identity
     ) { emit(.damaged(file: $0)) }
-    let batch = PhotoBatch(prompts: [subject.prompt, manifest.text!.unconditional], photos: subject.photos)
-    if !caches.isComplete { try prepare(caches, batch, emit) }
+    let batch = PhotoBatch(prompts: subject.prompts + [manifest.text!.unconditional], photos: subject.photos)
+    if !caches.isComplete {
+      try Preparation(context: context, plan: plan, batch: batch, check: loop.check, emit: emit).fill(caches)
+    }
     let preparationSeconds = context.clock.seconds() - begin
     if loop.step < loop.total {
       let executor = try executor(loop.state, batch, caches)
@@ -219,26 +102,6 @@ struct PersonalizationWork {
     try Executor(
       context.engine, context.bundle, try context.bundle.program(manifest.training.program), seed: plan.seed,
       hyper: plan.hyper, batch: batch, state: state, caches: caches)
-  }
-
-  /// What the frozen net says about every photo, prompt and sample, computed once before training.
-  private func prepare(_ caches: CacheFile, _ batch: PhotoBatch, _ emit: (RunEvent) -> Void) throws {
-    let names = plan.preparation.reduce(into: Set<Name>()) { $0.formUnion($1.program.state) }
-    let state = try TrainingState(context.bundle, names)
-    for (program, scope) in plan.preparation {
-      let executor = try Executor(
-        context.engine, context.bundle, program, seed: plan.seed, hyper: plan.hyper, batch: batch, state: state,
-        caches: caches)
-      let total = plan.items[scope]!
-      for index in 0..<total {
-        try loop.check()
-        var item = scope == .sample ? plan.item(index) : Item()
-        if scope == .photo { item.photo = index }
-        try executor.run(item)
-        emit(.prepared(program: program.name, done: index + 1, total: total))
-      }
-    }
-    try caches.finish()
   }
 
   /// The gate: an adapter that is worse than what it began from is not kept.
