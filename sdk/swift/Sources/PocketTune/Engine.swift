@@ -1,6 +1,6 @@
 /// What runs programs. `PocketTuneExecuTorch` brings one.
 public protocol Engine: Sendable {
-  /// Its key in a program's `engines`, like "executorch".
+  /// Its key in a program's `engines` and in the bundle's `tools`, like "executorch".
   var name: String { get }
   /// The runtime's version, to be compared with the bundle's; nil when the runtime does not tell.
   var version: String? { get }
@@ -22,10 +22,11 @@ extension Engine {
   /// Throws `engineVersionMismatch` when the bundle was made for another release of the runtime.
   func checkVersion(of bundle: ModelBundle) throws {
     func release(_ version: String) -> Substring { version.prefix { $0 != "+" } }
-    guard let version, release(version) != release(bundle.executorchVersion) else { return }
-    let wanted = bundle.executorchVersion.isEmpty ? "an unknown version" : bundle.executorchVersion
+    let wanted = bundle.manifest.tools[Name(name)]
+    guard let version, wanted.map({ release($0) }) != release(version) else { return }
     throw PocketTuneError(
       .engineVersionMismatch,
-      "the bundle was made for executorch \(wanted), this app has \(version): export it with that version")
+      "the bundle was made for \(name) \(cut(wanted ?? "of an unknown version", 100)), this app has \(version): export it "
+        + "with that version")
   }
 }

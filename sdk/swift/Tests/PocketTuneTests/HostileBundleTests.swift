@@ -5,8 +5,8 @@ import Testing
 
 /// Gives the same number everywhere, whatever it is given.
 private struct Constant: Engine {
-  let name = "executorch"
-  let version: String? = nil
+  var name = "executorch"
+  var version: String?
   var value: Float = 0
 
   final class Run: Session {
@@ -143,6 +143,22 @@ private struct Steady: Sensors {
     let found = try personalizer([(arena, arena + measured)]).preflight(photos: 1)
     guard case .go(let peak, nil) = found else { return #expect(Bool(false), "\(found)") }
     #expect(peak > 4096)
+  }
+
+  @Test func areComparedWithTheVersionOfTheirOwnRuntime() throws {
+    let bundle = try edited("bundle_classification", [("\"tools\":{", "\"tools\":{\"another\":\"2.0.0\",")])
+    for (name, version, fits) in [
+      ("another", "2.0.0+cpu", true), ("another", "1.5.1", false), ("executorch", "1.5.1", true),
+      ("third", "1.0", false),
+    ] {
+      let engine = Constant(name: name, version: version)
+      do {
+        _ = try Trainer(bundle: bundle, store: store, engine: engine, sensors: Steady())
+        #expect(fits)
+      } catch let error as PocketTuneError {
+        #expect(!fits && error.code == .engineVersionMismatch && error.message.contains("\(name) "))
+      }
+    }
   }
 
   @Test func whoseNamesAreEndless() throws {

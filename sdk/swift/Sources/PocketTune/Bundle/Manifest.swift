@@ -99,8 +99,8 @@ struct Manifest {
   let bundleID: String
   let name: String
   let task: String
-  /// Of the ExecuTorch that made the programs; empty when unknown.
-  let executorch: String
+  /// Versions of what made the bundle, each engine's among them.
+  let tools: [Name: String]
   let files: [Name: FileEntry]
   let tensors: [Name: StateTensor]
   let caches: [Name: Cache]
@@ -135,7 +135,7 @@ struct Manifest {
     bundleID = opening.bundleID
     name = try root.at("name").text()
     task = try root.at("task").text()
-    executorch = try root.readTools()
+    tools = try root.readTools()
     files = try root.at("files").table {
       let digest = try $0.at("sha256").text()
       guard isHexDigest(digest.utf8) else { throw try $0.at("sha256").failure("is not 64 hexadecimal digits") }

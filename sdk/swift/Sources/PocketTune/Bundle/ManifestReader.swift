@@ -114,8 +114,8 @@ extension ManifestReader {
     guard let bytes = byteCount(shape, type), bytes <= 1 << 40 else { throw failure("has more than 2^40 bytes") }
   }
 
-  /// Checks the members about the method and the tools; gives ExecuTorch's version.
-  func readTools() throws -> String {
+  /// Checks the members about the method and the tools; gives these tools' versions.
+  func readTools() throws -> [Name: String] {
     _ = try at("method").at("name").text()
     _ = try at("method").at("config").members()
     let tools = try at("tools").table { try $0.text() }
@@ -123,7 +123,7 @@ extension ManifestReader {
     guard [8, 32].contains(try bits.whole(.min, .max)) else { throw bits.failure("is not 8 or 32") }
     _ = try at("precision").at("state").oneOf(["float32"])
     _ = try at("precision").at("wire").oneOf(["float32"])
-    return tools["executorch"] ?? ""
+    return tools
   }
 
   func readTensor() throws -> StateTensor {

@@ -18,7 +18,7 @@ public final class ModelBundle: Sendable {
   /// "text_to_image" or "classification".
   public var task: String { manifest.task }
   /// Version of the ExecuTorch that made the programs, like "1.5.1"; empty when unknown.
-  public var executorchVersion: String { manifest.executorch }
+  public var executorchVersion: String { manifest.tools["executorch"] ?? "" }
   /// Classes of a classification bundle, else nil.
   public var classes: Int? { manifest.classification?.classes }
   /// Shape of one example of a classification bundle, else nil.
