@@ -9,6 +9,7 @@ import Foundation
 ///     let events = trainer.train("gestures", examples)
 ///     for try await event in events { print(event) }
 public struct RunEvents: AsyncSequence, Sendable {
+  /// What an iteration gives.
   public typealias Element = RunEvent
 
   let source: @Sendable () -> RunSource
