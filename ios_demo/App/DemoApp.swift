@@ -32,7 +32,8 @@ struct DemoApp: App {
 final class Demo {
   let store: Store
   let sensors: PhoneSensors
-  let engine = ExecuTorchEngine()
+  /// The version is that of the package in project.yml: a bundle for another one is refused in words.
+  let engine = ExecuTorchEngine(version: "1.5.1")
 
   init() throws {
     let folder = URL.applicationSupportDirectory.appending(path: "pockettune")

@@ -32,17 +32,24 @@ struct GesturePage: View {
         Section("Learn") {
           ProgressView(value: progress.fraction)
           Text(progress.line)
-          Button("Learn my gestures") { work = Task { await learn() } }
-            .disabled(work != nil || recording || recorder.map { $0.missing != nil } ?? true)
+          if work == nil {
+            Button("Learn my gestures") { work = Task { await learn() } }
+              .disabled(recording || recorder.map { $0.missing != nil } ?? true)
+          } else {
+            Button("Stop") { work?.cancel() }
+          }
           Text(verdict)
         }
       }
       .navigationTitle("Your gestures")
       .task { await open() }
+      .onDisappear { if recording { stop() } }
     }
   }
 
+  /// Once: what was recorded stays when the page is left and comes back.
   private func open() async {
+    guard bundle == nil else { return }
     do {
       let opened = try await Task.detached { try Demo.bundle("gestures") }.value
       bundle = opened
@@ -76,6 +83,7 @@ struct GesturePage: View {
 
   private func learn() async {
     defer { work = nil }
+    (progress, verdict) = (RunProgress(), "")
     guard let bundle, let (training, held) = recorder?.split() else { return }
     do {
       let trainer = try Trainer(
@@ -85,11 +93,15 @@ struct GesturePage: View {
       try await trainer.discard(Self.name)
       let before = try await trainer.evaluate(held)
       for try await event in trainer.train(Self.name, training, validation: held) { progress.take(event) }
+      guard !Task.isCancelled else {
+        progress.cancel()
+        return
+      }
       guard case .finished(accepted: true) = progress.phase else { return }
       let after = try await trainer.evaluate(held, parameters: demo.store.adapter(Self.name))
       verdict = "Right before: \(Int(100 * before.accuracy)) %, now: \(Int(100 * after.accuracy)) %"
     } catch is CancellationError {
-      return
+      progress.cancel()
     } catch {
       progress.fail(error)
     }

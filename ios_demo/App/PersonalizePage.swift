@@ -50,6 +50,7 @@ struct PersonalizePage: View {
   private func learn() async {
     defer { work = nil }
     pictures = []
+    progress = RunProgress()
     do {
       let bundle = try await Task.detached { try Demo.bundle("pictures") }.value
       let photos = try await loadPhotos(for: bundle)
@@ -85,10 +86,12 @@ struct PersonalizePage: View {
     if let image = picture.cgImage { pictures.append((name, image)) }
   }
 
-  /// Before the run there is nothing to save, and after it the drawing can be left.
+  /// A run says itself that it was paused. Before it there is nothing to save, and after it the drawing can be left.
   private func pause() async {
-    if let personalizer { await personalizer.pause() }
-    work?.cancel()
+    switch progress.phase {
+    case .preparing, .training: await personalizer?.pause()
+    case .idle, .waiting, .finished, .failed: work?.cancel()
+    }
   }
 
   private func loadPhotos(for bundle: ModelBundle) async throws -> [RGBImage] {
@@ -106,6 +109,7 @@ struct PersonalizePage: View {
 
   private func forget() async {
     work?.cancel()
+    await work?.value
     do {
       _ = try await demo.store.deletePersonalData()
       progress = RunProgress()

@@ -49,6 +49,12 @@ public struct RunProgress: Sendable, Equatable {
     }
   }
 
+  /// The person stopped the run, which says no more.
+  public mutating func cancel() {
+    phase = .waiting([])
+    secondsLeft = nil
+  }
+
   /// Takes the error that ended the run.
   public mutating func fail(_ error: any Error) {
     phase = .failed((error as? PocketTuneError)?.message ?? String(describing: error))
@@ -77,7 +83,7 @@ public struct RunProgress: Sendable, Equatable {
 
 /// A time as people say it: `45 s`, `2 min`, `1 h 5 min`.
 public func duration(_ seconds: Double) -> String {
-  let whole = Int(max(0, seconds).rounded(.up))
+  let whole = Int(min(max(0, seconds), 1e9).rounded(.up))
   if whole < 60 { return "\(whole) s" }
   let minutes = (whole + 30) / 60
   return minutes < 60 ? "\(minutes) min" : "\(minutes / 60) h \(minutes % 60) min"

@@ -29,13 +29,23 @@ import Testing
     #expect(progress.secondsLeft == 89)
   }
 
+  @Test func aRunThatThePersonStoppedWaits() {
+    var progress = RunProgress()
+    progress.take(.stepped(step: 1, total: 4, loss: 1, seconds: 1))
+    progress.cancel()
+    #expect(progress.line == "Paused. What was learned so far is kept." && progress.secondsLeft == nil)
+  }
+
   @Test func anErrorIsSaidInItsOwnWords() {
     var progress = RunProgress()
     progress.fail(PocketTuneError(.diskFull, "the disk is full: free some space"))
     #expect(progress.line == "It failed: the disk is full: free some space")
   }
 
-  @Test(arguments: [(0.2, "1 s"), (59, "59 s"), (61, "1 min"), (3599, "1 h 0 min"), (3900, "1 h 5 min"), (-1, "0 s")])
+  @Test(arguments: [
+    (0.2, "1 s"), (59, "59 s"), (61, "1 min"), (3599, "1 h 0 min"), (3900, "1 h 5 min"), (-1, "0 s"),
+    (.infinity, "277777 h 47 min"),
+  ])
   func durations(seconds: Double, text: String) { #expect(duration(seconds) == text) }
 
   @Test func everyConditionHasItsWords() {
