@@ -6,7 +6,8 @@ import Foundation
   import Glibc
 #endif
 
-/// One folder of the app that holds everything that the SDK keeps (`docs/sdk.md`, 2).
+/// One folder of the app that holds everything that the SDK keeps (`docs/sdk.md`, 2). Make one for an app and share it:
+/// it knows the runs that trainers and personalizers were given it for.
 public final class Store: Sendable {
   /// The folder.
   public let root: URL

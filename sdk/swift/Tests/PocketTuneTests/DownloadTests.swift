@@ -140,6 +140,17 @@ private struct Source: Sendable {
     #expect(try exact.bundles().count == 2)
   }
 
+  @Test func aBundleThatBreaksARuleNeverBearsItsName() async throws {
+    let hostile = try Source("hostile/bundles/tensors_shape")
+    let server = try LoopbackServer { hostile.answer($0) }
+    defer { server.stop() }
+    #expect(await failure(BundleDownloader(store: store, base: server.base, sensors: Network())) == .tensorMismatch)
+    #expect(try store.bundles().isEmpty)
+    // What came of it can be removed.
+    try store.deleteBundle(try Manifest(bytes: [UInt8](hostile.manifest)).bundleID)
+    #expect(try store.usedBytes() == 0)
+  }
+
   @Test func tellsHowFarAFileIs() async throws {
     let largest = source.files.max { $0.value.count < $1.value.count }!.value.count
     let server = try LoopbackServer { [source] request in
@@ -215,7 +226,7 @@ private struct Source: Sendable {
     let largest = source.files.max { $0.value.count < $1.value.count }!
     let server = try LoopbackServer { [source] request in
       var answer = source.answer(request)
-      if request.path.hasSuffix(largest.key) { answer.pause = 0.1 }
+      if request.path.hasSuffix(largest.key) { answer.pause = 0.3 }
       return answer
     }
     defer { server.stop() }

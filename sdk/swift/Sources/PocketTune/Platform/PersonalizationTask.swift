@@ -17,7 +17,8 @@
   ///     // Once there is something to learn:
   ///     try PersonalizationTask.schedule("app.example.learn")
   public enum PersonalizationTask {
-    /// Registers what to run; called before the app has finished launching. A run that the system cuts off, or whose
+    /// Registers what to run; called once for an identifier, before the app has finished launching: the system ends an
+    /// app that registers it again. A run that the system cuts off, or whose
     /// conditions fail, writes its state, and is scheduled again to go on.
     ///
     /// `run` is called anew each time, off the main thread, so that it may read bundles. `onFailure` hears of a run that
