@@ -3,32 +3,6 @@ import Testing
 
 @testable import PocketTune
 
-/// Gives the same number everywhere, whatever it is given.
-private struct Constant: Engine {
-  var name = "executorch"
-  var version: String?
-  var value: Float = 0
-
-  final class Run: Session {
-    let value: Float
-    init(_ value: Float) { self.value = value }
-
-    func run(inputs: [UnsafeRawBufferPointer], outputs: [UnsafeMutableRawBufferPointer]) {
-      for output in outputs { output.bindMemory(to: Float.self).update(repeating: value) }
-    }
-  }
-
-  func open(_ bundle: ModelBundle, _ program: Program) -> any Session { Run(value) }
-}
-
-private struct Steady: Sensors {
-  func read() -> DeviceState {
-    DeviceState(
-      charging: true, batteryPercent: 80, thermal: .nominal, idle: true, unmetered: true, powerSave: false,
-      freeStorageBytes: 1 << 50, availableMemoryBytes: 1 << 50)
-  }
-}
-
 /// Bundles that keep every rule of the manifest and make no sense: an error of ours, where Swift's own checks would end
 /// the app.
 @Suite struct HostileBundles {
@@ -43,28 +17,23 @@ private struct Steady: Sensors {
   /// A bundle of the vectors with another manifest, whose identifier is right.
   private func edited(_ name: String, _ changes: [(String, String)]) throws -> ModelBundle {
     let folder = temporary.url.appendingPathComponent(name)
-    try FileManager.default.copyItem(at: vectors.appendingPathComponent(name), to: folder)
-    let file = folder.appendingPathComponent("manifest.json")
-    var text = try String(contentsOf: file, encoding: .utf8)
+    var text = String(decoding: try usableManifest(name, in: folder), as: UTF8.self)
     for (old, new) in changes {
       try #require(text.contains(old), "\(old)")
       text = text.replacingOccurrences(of: old, with: new)
     }
-    let opening = "{\"bundle_id\":\"".count + 64 + "\",\"signature\":\"\",".count
-    let rest = text.dropFirst(opening)
-    let id = Digest256.hex(of: Data("{\(rest)".utf8))
-    try Data("{\"bundle_id\":\"\(id)\",\"signature\":\"\",\(rest)".utf8).write(to: file)
+    try writeManifest([UInt8](text.utf8), in: folder)
     return try ModelBundle.open(folder)
   }
 
   private func trainer(_ changes: [(String, String)], _ value: Float = 0) throws -> Trainer {
     try Trainer(
       bundle: try edited("bundle_classification", changes), store: store, engine: Constant(value: value),
-      sensors: Steady())
+      sensors: Ready())
   }
 
   private func personalizer(_ changes: [(String, String)]) throws -> Personalizer {
-    try Personalizer(bundle: try edited("bundle", changes), store: store, engine: Constant(), sensors: Steady())
+    try Personalizer(bundle: try edited("bundle", changes), store: store, engine: Constant(), sensors: Ready())
   }
 
   private func failure(_ body: () async throws -> Void) async -> ErrorCode? {
@@ -153,7 +122,7 @@ private struct Steady: Sensors {
     ] {
       let engine = Constant(name: name, version: version)
       do {
-        _ = try Trainer(bundle: bundle, store: store, engine: engine, sensors: Steady())
+        _ = try Trainer(bundle: bundle, store: store, engine: engine, sensors: Ready())
         #expect(fits)
       } catch let error as PocketTuneError {
         #expect(!fits && error.code == .engineVersionMismatch && error.message.contains("\(name) "))

@@ -56,6 +56,58 @@ import Testing
     }
   }
 
+  /// Whatever is taken can be worked with: each of its programs is run by an engine that gives zeros.
+  @Test func ofBundlesInUse() async throws {
+    var generator = Seeded(state: 14)
+    for name in ["bundle", "bundle_classification"] {
+      let temporary = try TemporaryFolder()
+      let folder = temporary.url.appendingPathComponent("bundle")
+      let good = try usableManifest(name, in: folder)
+      var codes: [String: Int] = [:]
+      for number in 0..<count {
+        try writeManifest(generator.rewoven(good), in: folder)
+        let store = temporary.url.appendingPathComponent("store\(number)")
+        do {
+          let bundle = try ModelBundle.open(folder)
+          codes[try await used(bundle, try Store(root: store)), default: 0] += 1
+        } catch let error as PocketTuneError {
+          codes[error.code.rawValue, default: 0] += 1
+        }
+        try? FileManager.default.removeItem(at: store)
+      }
+      let counts = codes.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
+      print("figure: \(count) bundles like \(name) in use: \(counts)")
+      #expect(codes["used"] ?? 0 > 0)
+    }
+  }
+
+  private func used(_ bundle: ModelBundle, _ store: Store) async throws -> String {
+    guard bundle.isSmall else { return "too large for a test" }
+    if let image = bundle.manifest.image, let generation = bundle.manifest.generation, bundle.task == "text_to_image" {
+      let personalizer = try Personalizer(bundle: bundle, store: store, engine: Constant(), sensors: Ready())
+      var settings = PersonalizationSettings()
+      settings.steps = 2
+      if generation.steps <= 5 {
+        (settings.classPictures, settings.priorWeight, settings.classPrompt) = (1, 1, "")
+      }
+      _ = try personalizer.preflight(photos: 1, settings: settings)
+      let photo = Pixels(try RGBImage(width: 1, height: 1, bytes: [1, 2, 3]), height: image.height, width: image.width)
+      for try await _ in personalizer.personalize("a", [photo], prompt: "", settings: settings) {}
+      _ = try await personalizer.generate("", steps: 1)
+    } else if let task = bundle.manifest.classification, bundle.task == "classification" {
+      let trainer = try Trainer(bundle: bundle, store: store, engine: Constant(), sensors: Ready())
+      let inputs = [Float](repeating: 0, count: elementCount(task.inputShape)!)
+      let examples = Examples(inputs: inputs, shape: task.inputShape, labels: [0])
+      for bits in bundle.predictionBits { _ = try await trainer.predict(inputs, bits: bits) }
+      _ = try await trainer.evaluate(examples)
+      var settings = TrainingSettings()
+      settings.steps = 2
+      _ = try trainer.preflight(examples, settings: settings)
+      for try await _ in trainer.train("a", examples, settings: settings) {}
+    }
+    return "used"
+  }
+
   private func measured(_ what: String, _ one: () throws -> String) throws {
     let before = ProcessMemory.peakResident()
     var codes: [String: Int] = [:]
@@ -65,6 +117,20 @@ import Testing
     #expect(grown < 64 << 20)
     let counts = codes.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
     print("figure: \(count) \(what): \(counts); \(Int(clock.seconds())) s, \(grown >> 20) MiB more at the peak")
+  }
+}
+
+extension ModelBundle {
+  /// Whether all that it has would fit many times: nobody tests how a machine runs out of memory.
+  fileprivate var isSmall: Bool {
+    let arguments = manifest.programs.values.flatMap { $0.inputs + $0.outputs }
+    let sizes =
+      manifest.tensors.values.map(\.bytes) + manifest.caches.values.map(\.bytes) + arguments.map(\.bytes) + [
+        byteCount(inputShape ?? [], .float32) ?? .max,
+        byteCount([pictureSize?.height ?? 1, pictureSize?.width ?? 1], .float32)!,
+        manifest.text?.maxLength ?? 0, manifest.classification?.batchSize ?? 0,
+      ]
+    return sizes.allSatisfy { $0 <= 1 << 20 }
   }
 }
 
@@ -103,5 +169,42 @@ private struct Seeded {
       }
     }
     return bytes
+  }
+
+  /// Still JSON: one to three of the texts and numbers that are values become others of it, or numbers enormous.
+  mutating func rewoven(_ bytes: [UInt8]) -> [UInt8] {
+    var bytes = bytes
+    for _ in 0...next(below: 3) {
+      let (texts, numbers) = values(bytes)
+      let others = ["9007199254740991", "9223372036854775807", "-1", "0", "1", "1e9", "2147483647", "4", "65536"]
+      if next(below: 2) == 0 {
+        let new = bytes[texts[next(below: texts.count)]]
+        bytes.replaceSubrange(texts[next(below: texts.count)], with: Array(new))
+      } else {
+        let known = bytes[numbers[next(below: numbers.count)]]
+        let new = next(below: 2) == 0 ? Array(known) : Array(others[next(below: others.count)].utf8)
+        bytes.replaceSubrange(numbers[next(below: numbers.count)], with: new)
+      }
+    }
+    return bytes
+  }
+
+  /// Where the values are that are texts or numbers; the vectors' texts have no escapes.
+  private func values(_ bytes: [UInt8]) -> (texts: [Range<Int>], numbers: [Range<Int>]) {
+    var (texts, numbers): ([Range<Int>], [Range<Int>]) = ([], [])
+    var at = 0
+    while at < bytes.count {
+      let begin = at
+      at += 1
+      if bytes[begin] == UInt8(ascii: "\"") {
+        while bytes[at] != UInt8(ascii: "\"") { at += 1 }
+        at += 1
+        if bytes[at] != UInt8(ascii: ":") { texts.append(begin..<at) }
+      } else if bytes[begin] == UInt8(ascii: "-") || (0x30...0x39).contains(bytes[begin]) {
+        while Array("0123456789.e+-".utf8).contains(bytes[at]) { at += 1 }
+        numbers.append(begin..<at)
+      }
+    }
+    return (texts, numbers)
   }
 }
