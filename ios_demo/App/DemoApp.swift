@@ -39,6 +39,7 @@ final class Demo {
     let folder = URL.applicationSupportDirectory.appending(path: "pockettune")
     store = try Store(root: folder, quotaBytes: 512 << 20)
     sensors = PhoneSensors(folder: folder)
+    try Night.register(self)
   }
 
   /// A bundle of the app's resources. It reads and checks every file of it: never call it on the main thread.

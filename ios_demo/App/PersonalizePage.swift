@@ -11,9 +11,10 @@ struct PersonalizePage: View {
   @State private var progress = RunProgress()
   @State private var work: Task<Void, Never>?
   @State private var personalizer: Personalizer?
+  @State private var chosen: ChosenSubject?
   @State private var pictures: [(name: String, image: CGImage)] = []
 
-  private static let name = "subject"
+  static let name = "subject"
 
   var body: some View {
     NavigationStack {
@@ -29,6 +30,9 @@ struct PersonalizePage: View {
             Button("Learn") { work = Task { await learn() } }.disabled(picked.isEmpty)
           } else {
             Button("Pause") { Task { await pause() } }
+          }
+          if case .waiting = progress.phase, work == nil, let chosen {
+            Button("Go on at night") { goOnAtNight(chosen) }
           }
         }
         if !pictures.isEmpty {
@@ -94,16 +98,27 @@ struct PersonalizePage: View {
     }
   }
 
+  private func goOnAtNight(_ subject: ChosenSubject) {
+    do {
+      try Night.goOn(with: subject)
+      progress.sleep()
+    } catch {
+      progress.fail(error)
+    }
+  }
+
   private func loadPhotos(for bundle: ModelBundle) async throws -> [RGBImage] {
     let side = max(bundle.pictureSize?.height ?? 0, bundle.pictureSize?.width ?? 0)
-    var photos: [RGBImage] = []
+    var (files, photos): ([Data], [RGBImage]) = ([], [])
     for item in picked {
       guard let data = try await item.loadTransferable(type: Data.self) else {
         throw PocketTuneError(.photosUnreadable, "a photo cannot be read: choose another")
       }
+      files.append(data)
       // Decoding is no work for the main thread.
       photos.append(try await Task.detached { try RGBImage(photo: data, side: side) }.value)
     }
+    chosen = ChosenSubject(photos: files, prompt: prompt)
     return photos
   }
 
@@ -112,8 +127,8 @@ struct PersonalizePage: View {
     await work?.value
     do {
       _ = try await demo.store.deletePersonalData()
-      progress = RunProgress()
-      pictures = []
+      try Night.forget()
+      (progress, pictures, picked, chosen) = (RunProgress(), [], [], nil)
     } catch {
       progress.fail(error)
     }

@@ -201,6 +201,20 @@ def test_what_the_ios_demo_shows() -> None:
     swift("swiftc", "-frontend", "-parse", *pages)
 
 
+def test_the_ios_demo_declares_its_task_and_links_the_kernels() -> None:
+    """A task that the property list lacks is refused; kernels that nothing names are left out."""
+    pages = "".join(path.read_text() for path in (ROOT / "ios_demo/App").glob("*.swift"))
+    (task,) = re.findall(r'task = "([^"]+)"', pages)
+    project = (ROOT / "ios_demo/project.yml").read_text()
+    assert f"BGTaskSchedulerPermittedIdentifiers: [{task}]" in project
+    assert "UIBackgroundModes: [processing]" in project
+    assert "products: [kernels_optimized, kernels_quantized, backend_xnnpack]" in project
+    assert "OTHER_LDFLAGS: $(inherited) -all_load" in project
+    (branch,) = re.findall(r"branch: (swiftpm-\S+)", project)
+    assert f'branch: "{branch}"' in (PACKAGE / "Package.swift").read_text()
+    assert f'ExecuTorchEngine(version: "{branch.removeprefix("swiftpm-")}")' in pages
+
+
 @needs_swift
 def test_the_ios_demo_is_formatted() -> None:
     parts = [str(ROOT / "ios_demo" / name) for name in ("App", "Model/Sources", "Model/Tests")]

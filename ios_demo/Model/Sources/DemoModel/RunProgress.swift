@@ -55,6 +55,11 @@ public struct RunProgress: Sendable, Equatable {
     secondsLeft = nil
   }
 
+  /// The run goes on by itself when the phone has time.
+  public mutating func sleep() {
+    phase = .waiting([FailingCondition(.charging, .unmet), FailingCondition(.idle, .unmet)].map(inWords))
+  }
+
   /// Takes the error that ended the run.
   public mutating func fail(_ error: any Error) {
     phase = .failed((error as? PocketTuneError)?.message ?? String(describing: error))

@@ -1,4 +1,5 @@
 import DemoModel
+import Foundation
 import PocketTune
 import Testing
 
@@ -34,6 +35,8 @@ import Testing
     progress.take(.stepped(step: 1, total: 4, loss: 1, seconds: 1))
     progress.cancel()
     #expect(progress.line == "Paused. What was learned so far is kept." && progress.secondsLeft == nil)
+    progress.sleep()
+    #expect(progress.line == "Waiting, and nothing is lost: connect the charger; put the phone down.")
   }
 
   @Test func anErrorIsSaidInItsOwnWords() {
@@ -53,6 +56,19 @@ import Testing
       [inWords(FailingCondition($0, .unmet)), inWords(FailingCondition($0, .unknown))]
     }
     #expect(Set(words).count == words.count)
+  }
+}
+
+@Suite struct ChosenSubjectTests {
+  @Test func isKeptForTheNightAndForgotten() throws {
+    let file = FileManager.default.temporaryDirectory.appendingPathComponent("subject-\(UUID().uuidString)")
+    #expect(try ChosenSubject(file: file) == nil)
+    let subject = ChosenSubject(photos: [Data([1, 2]), Data()], prompt: "a sks dog")
+    try subject.save(to: file)
+    #expect(try ChosenSubject(file: file) == subject)
+    try ChosenSubject.forget(file)
+    #expect(try ChosenSubject(file: file) == nil)
+    try ChosenSubject.forget(file)
   }
 }
 
