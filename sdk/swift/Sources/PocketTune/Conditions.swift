@@ -180,6 +180,13 @@ public struct Conditions: Equatable, Sendable {
   /// The default to go on with.
   public static let proceed = Conditions(minimumBatteryPercent: 20, memoryReserveBytes: 32 << 20)
 
+  /// Throws `configInvalid` for what never holds, or no device has.
+  func check() throws {
+    try require("minimumBatteryPercent", minimumBatteryPercent, 0...100)
+    try require("storageReserveBytes", storageReserveBytes, 0...Int64.max)
+    try require("memoryReserveBytes", memoryReserveBytes, 0...Int64.max)
+  }
+
   /// What does not hold, in the order of `FailingCondition.Condition`.
   public func failing(_ state: DeviceState, _ needs: Needs) -> [FailingCondition] {
     func enough(_ have: Int64?, _ need: Int64, _ reserve: Int64) -> Bool? {

@@ -55,13 +55,14 @@ public actor Trainer {
 
   /// A trainer of one bundle. `start` must hold for a run to begin, `proceed` before each of its steps.
   ///
-  /// Throws `configInvalid` for a bundle of another task, `engineVersionMismatch`.
+  /// Throws `configInvalid` for a bundle of another task and for conditions that never hold, `engineVersionMismatch`.
   public init(
     bundle: ModelBundle, store: Store, engine: any Engine, sensors: any Sensors, clock: any RunClock = SystemClock(),
     start: Conditions = .start, proceed: Conditions = .proceed
   ) throws {
     try bundle.requireTask("classification")
     try engine.checkVersion(of: bundle)
+    for conditions in [start, proceed] { try conditions.check() }
     task = bundle.manifest.classification!
     context = RunContext(
       bundle: bundle, store: store, engine: engine, sensors: sensors, clock: clock, start: start, proceed: proceed)

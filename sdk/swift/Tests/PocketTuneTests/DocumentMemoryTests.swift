@@ -34,20 +34,29 @@ import Testing
       for (piece, values) in pieces {
         let bytes = document(piece, values: values)
         #expect(bytes.count == JSON.longest)
-        try #require(FileManager.default.isWritableFile(atPath: "/proc/self/clear_refs"))
-        // What was freed before goes back to the system, or it would be used again without being seen.
-        typealias Trim = @convention(c) (Int) -> Int32
-        let trim = try #require(dlsym(nil, "malloc_trim"))
-        _ = unsafeBitCast(trim, to: Trim.self)(0)
-        // Sets the largest resident size back to the present one.
-        try "5".write(toFile: "/proc/self/clear_refs", atomically: false, encoding: .utf8)
-        let before = try status("VmRSS:")
-        let tree = try JSON.parse(bytes)
-        let grown = try status("VmHWM:") - before
-        withExtendedLifetime(tree) {}
+        // Tests that run beside this one only add to it.
+        var grown = Int.max
+        for _ in 0..<5 where grown > JSON.longest { grown = min(grown, try growth(bytes)) }
         print("figure: \(piece.prefix(40)): \(grown) bytes beside the document's \(bytes.count)")
         #expect(grown <= JSON.longest, "\(piece.prefix(40))")
       }
+    }
+  #endif
+
+  #if os(Linux)
+    /// Bytes by which parsing raises the largest resident size.
+    private func growth(_ bytes: [UInt8]) throws -> Int {
+      try #require(FileManager.default.isWritableFile(atPath: "/proc/self/clear_refs"))
+      // What was freed before goes back to the system, or it would be used again without being seen.
+      typealias Trim = @convention(c) (Int) -> Int32
+      let trim = try #require(dlsym(nil, "malloc_trim"))
+      _ = unsafeBitCast(trim, to: Trim.self)(0)
+      // Sets the largest resident size back to the present one.
+      try "5".write(toFile: "/proc/self/clear_refs", atomically: false, encoding: .utf8)
+      let before = try status("VmRSS:")
+      let tree = try JSON.parse(bytes)
+      defer { withExtendedLifetime(tree) {} }
+      return try status("VmHWM:") - before
     }
   #endif
 

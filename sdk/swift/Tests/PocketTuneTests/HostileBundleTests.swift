@@ -130,6 +130,18 @@ import Testing
     }
   }
 
+  @Test func areNotWorkedWithUnderConditionsThatNeverHold() throws {
+    let bundle = try edited("bundle_classification", [])
+    var never = Conditions.proceed
+    never.minimumBatteryPercent = 101
+    do {
+      _ = try Trainer(bundle: bundle, store: store, engine: Constant(), sensors: Ready(), proceed: never)
+      #expect(Bool(false), "they were taken")
+    } catch let error as PocketTuneError {
+      #expect(error.code == .configInvalid && error.message == "minimumBatteryPercent is 101: it must be 0 to 100")
+    }
+  }
+
   @Test func whoseNamesAreEndless() throws {
     let name = "a" + String(repeating: "\u{301}", count: 300_000)
     let list = "\"preparation\":["
