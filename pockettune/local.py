@@ -7,9 +7,9 @@ exporter captures the same function.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from pockettune.optimizer import Hyper, Optimizer
 from pockettune.pack import concatenate, unpack
 from pockettune.program import TensorSpec
 
+if TYPE_CHECKING:
+    from pockettune.data.dataset import Split
+
 __all__ = [
     "ORDER_STREAM",
     "Identity",
@@ -33,6 +36,7 @@ __all__ = [
     "draw",
     "hyper_values",
     "local_step",
+    "train",
 ]
 
 ORDER_STREAM = 49
@@ -179,3 +183,49 @@ def local_step(
         return loss.detach().reshape(1), norm, *new.tensors()
 
     return step
+
+
+def train(
+    step: Step,
+    draws: Sequence[TensorSpec],
+    training: LocalTraining,
+    start: NDArray[np.float32],
+    data: Split,
+    identity: Identity,
+) -> tuple[NDArray[np.float32], list[float]]:
+    """A client's parameters after its steps, ``[size]`` as ``start``, and each step's loss in nats.
+
+    ``step`` is what ``local_step`` makes of a model and ``training``, ``draws`` its random inputs.
+    """
+    optimizer = training.make_optimizer()
+    hyper = [torch.tensor([value]) for value in hyper_values(training)]
+    server = torch.from_numpy(start)
+    state = [server, *(_initial_moment(name, server) for name in optimizer.names())]
+    anchor = [server] if training.proximal else []
+    losses: list[float] = []
+    for number, rows in enumerate(batch_plan(len(data.labels), training, identity)):
+        drawn = [draw(spec, identity, number) for spec in draws]
+        # Random inputs may have a shape that goes with the whole batch.
+        batch = _batch(data, rows if drawn else rows[rows >= 0])
+        loss, _, *state = step(*batch, *drawn, *hyper, *state, *anchor)
+        losses.append(float(loss))
+    return state[0].numpy(), losses
+
+
+def _initial_moment(name: str, parameters: Tensor) -> Tensor:
+    if name == "step":
+        return torch.zeros(1, dtype=torch.int64)
+    return torch.zeros_like(parameters)
+
+
+def _batch(data: Split, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs, labels and weights of a batch; rows of -1 are there with weight 0."""
+    chosen = np.maximum(rows, 0)
+    weights = (rows >= 0).astype(np.float32)
+    inputs = torch.from_numpy(data.inputs[chosen])
+    if inputs.dim() == 4:
+        # Pooling is an order of magnitude faster so, and LeNet's step almost twice. `contiguous`
+        # would leave pictures of one channel as they are.
+        pictures = torch.empty(inputs.shape, memory_format=torch.channels_last)
+        inputs = pictures.copy_(inputs)
+    return inputs, torch.from_numpy(data.labels[chosen]), torch.from_numpy(weights)

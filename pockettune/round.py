@@ -16,16 +16,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pockettune import random
 from pockettune.aggregate import Tensors
 from pockettune.data.dataset import Split
-from pockettune.errors import RoundFailed, UpdateInvalid
+from pockettune.errors import RoundFailed, UpdateOutOfRange
 from pockettune.federation import Federation
-from pockettune.local import Identity, batch_plan, draw, hyper_values
+from pockettune.local import Identity, train
 from pockettune.method import View
 from pockettune.update import Update, read_update, write_update
 
@@ -126,7 +124,14 @@ def train_client(
     if examples == 0:
         return ClientResult(client, None, "empty", 0, math.nan)
     identity = Identity(federation.seed, state.round, client)
-    parameters, losses = _local_training(federation, state.parameters, data, identity)
+    parameters, losses = train(
+        federation.step,
+        federation.objective.draws,
+        federation.local,
+        state.parameters,
+        data,
+        identity,
+    )
     loss = float(np.mean(losses))
     if not (math.isfinite(loss) and np.isfinite(parameters).all()):
         return ClientResult(client, None, "diverged", examples, loss)
@@ -142,7 +147,7 @@ def train_client(
     )
     try:
         encoded = write_update(update, federation.codec, federation.seed, identity.index("step"))
-    except UpdateInvalid:
+    except UpdateOutOfRange:
         return ClientResult(client, None, "diverged", examples, loss)
     return ClientResult(client, encoded, None, examples, loss)
 
@@ -248,45 +253,6 @@ def run_round(
 ) -> tuple[ServerState, RoundReport]:
     """A round with the clients ``chosen``, whose data ``clients`` gives by number."""
     return aggregate(federation, state, runner(federation, state, chosen, clients))
-
-
-def _local_training(
-    federation: Federation, start: NDArray[np.float32], data: Split, identity: Identity
-) -> tuple[NDArray[np.float32], list[float]]:
-    """A client's parameters after its steps, and the loss of each step."""
-    local = federation.local
-    optimizer = local.make_optimizer()
-    hyper = [torch.tensor([value]) for value in hyper_values(local)]
-    server = torch.from_numpy(start)
-    state = [server, *(_initial_moment(name, server) for name in optimizer.names())]
-    losses: list[float] = []
-    for step, rows in enumerate(batch_plan(len(data.labels), local, identity)):
-        draws = [draw(spec, identity, step) for spec in federation.objective.draws]
-        anchor = [server] if local.proximal else []
-        # Random inputs may have a shape that goes with the whole batch.
-        batch = _batch(data, rows if draws else rows[rows >= 0])
-        loss, _, *state = federation.step(*batch, *draws, *hyper, *state, *anchor)
-        losses.append(float(loss))
-    return state[0].numpy(), losses
-
-
-def _initial_moment(name: str, parameters: Tensor) -> Tensor:
-    if name == "step":
-        return torch.zeros(1, dtype=torch.int64)
-    return torch.zeros_like(parameters)
-
-
-def _batch(data: Split, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs, labels and weights of a batch; rows of -1 are there with weight 0."""
-    chosen = np.maximum(rows, 0)
-    weights = (rows >= 0).astype(np.float32)
-    inputs = torch.from_numpy(data.inputs[chosen])
-    if inputs.dim() == 4:
-        # Pooling is an order of magnitude faster so, and LeNet's step almost twice. `contiguous`
-        # would leave pictures of one channel as they are.
-        pictures = torch.empty(inputs.shape, memory_format=torch.channels_last)
-        inputs = pictures.copy_(inputs)
-    return inputs, torch.from_numpy(data.labels[chosen]), torch.from_numpy(weights)
 
 
 def _by_name(views: Sequence[View], pack: NDArray[np.float32]) -> Tensors:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pockettune import random, strict_json, tensor_file
-from pockettune.codecs import Codec, parse_codec
-from pockettune.errors import ConfigInvalid, UpdateInvalid, UpdateMismatch
+from pockettune.codecs import Codec, OutOfRange, parse_codec
+from pockettune.errors import ConfigInvalid, UpdateInvalid, UpdateMismatch, UpdateOutOfRange
 from pockettune.files import open_plain, storage_errors
 
 __all__ = ["HEADER", "SIGNATURE", "Limits", "Update", "feedback", "read_update", "write_update"]
@@ -63,7 +63,8 @@ def write_update(update: Update, codec: Codec, seed: int, index: int) -> bytes:
     """The update's file, its signature left empty. ``seed`` and ``index`` decide how values are
     rounded (``spec/random.md``, stream 48); the same arguments give the same bytes.
 
-    Raises UpdateInvalid for what a reader would refuse, or the codec cannot hold.
+    Raises UpdateInvalid for what a reader would refuse, and of these UpdateOutOfRange for values
+    that the codec cannot hold.
     """
     header = _header(update, codec)
     parts: dict[str, NDArray[Any]] = {}
@@ -76,8 +77,8 @@ def write_update(update: Update, codec: Codec, seed: int, index: int) -> bytes:
 
         try:
             encoded = codec.encode(values, words)
-        except ValueError as error:
-            raise UpdateInvalid(f"tensor {name}", error) from error
+        except OutOfRange as error:
+            raise UpdateOutOfRange(f"tensor {name}", error) from error
         parts |= {f"{position}.{part}": value for part, value in encoded.items()}
         first_block += -(-values.size // 4)
     parts[SIGNATURE] = np.zeros(_SIGNATURE_BYTES, np.uint8)

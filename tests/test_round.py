@@ -11,8 +11,9 @@ import torch
 from torch.nn import functional as F
 
 from pockettune.aggregate import ServerOptimizer
+from pockettune.codecs import Parts
 from pockettune.data.dataset import Split
-from pockettune.errors import ConfigInvalid, RoundFailed, UpdateMismatch
+from pockettune.errors import ConfigInvalid, RoundFailed, UpdateInvalid, UpdateMismatch
 from pockettune.federation import Federation, bind
 from pockettune.local import Identity, LocalTraining, batch_plan
 from pockettune.method import compose
@@ -155,6 +156,21 @@ def test_a_client_beyond_its_codec_is_left_out_and_counted() -> None:
     assert math.isfinite(train_client(federation, start, 1, wild).loss)
     assert report.excluded == {"diverged": 1}
     assert np.array_equal(end.parameters, alone.parameters)
+
+
+@pytest.mark.parametrize("fault", [ValueError("no"), UpdateInvalid("tensor a", "no")])
+def test_a_fault_in_a_codec_is_not_taken_for_a_diverged_client(fault: Exception) -> None:
+    federation = federation_of()
+
+    def encode(values: np.ndarray, words: object) -> Parts:
+        raise fault
+
+    broken = dataclasses.replace(
+        federation, codec=dataclasses.replace(federation.codec, encode=encode)
+    )
+    with pytest.raises(type(fault)) as caught:
+        run_round(broken, initial_state(broken), [0], clients)
+    assert caught.value is fault
 
 
 def test_a_round_without_any_client_left_says_so() -> None:

@@ -13,7 +13,13 @@ import pytest
 import safetensors.numpy
 
 from pockettune.codecs import parse_codec
-from pockettune.errors import IoFailed, SafetensorsInvalid, UpdateInvalid, UpdateMismatch
+from pockettune.errors import (
+    IoFailed,
+    SafetensorsInvalid,
+    UpdateInvalid,
+    UpdateMismatch,
+    UpdateOutOfRange,
+)
 from pockettune.update import Limits, Update, feedback, read_update, write_update
 from pockettune.vectors.updates import file_of, members_and_parts
 
@@ -98,7 +104,7 @@ def test_an_update_for_elsewhere_is_refused() -> None:
 
 def test_values_that_a_codec_cannot_hold_are_told() -> None:
     tensors = {"a": np.array([1.0, np.nan], np.float32)}
-    with pytest.raises(UpdateInvalid, match="tensor a: a value is not finite"):
+    with pytest.raises(UpdateOutOfRange, match="tensor a: a value is not finite"):
         write_update(Update("m", "0" * 64, 0, 1, {}, tensors), parse_codec("affine:4"), 0, 0)
 
 
