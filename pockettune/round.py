@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pockettune import random
 from pockettune.aggregate import Tensors
 from pockettune.data.dataset import Split
-from pockettune.errors import RoundFailed, UpdateOutOfRange
+from pockettune.errors import RoundFailed, TensorMismatch, UpdateInvalid, UpdateOutOfRange
 from pockettune.federation import Federation
 from pockettune.local import Identity, train
 from pockettune.method import View
@@ -153,7 +153,11 @@ def train_client(
 
 
 def fold(federation: Federation, state: ServerState, results: Iterable[ClientResult]) -> Folded:
-    """The clients' results, decoded and accumulated one at a time in the order given."""
+    """The clients' results, decoded and accumulated one at a time in the order given.
+
+    Raises what ``read_update`` raises, TensorMismatch for other tensors than the model's, and
+    UpdateInvalid for an update that does not tell its loss.
+    """
     accumulated = None
     excluded: Counter[str] = Counter()
     clients = examples = bytes_up = 0
@@ -163,6 +167,9 @@ def fold(federation: Federation, state: ServerState, results: Iterable[ClientRes
             excluded[str(result.excluded)] += 1
             continue
         update = read_update(result.update, bundle_id=federation.digest, round=state.round)
+        _check_tensors(federation.model.views, update.tensors)
+        if "loss" not in update.metrics:
+            raise UpdateInvalid("metrics", "it has no loss")
         accumulated = federation.aggregator.add(accumulated, update.tensors, update.samples)
         clients += 1
         examples += update.samples
@@ -253,6 +260,19 @@ def run_round(
 ) -> tuple[ServerState, RoundReport]:
     """A round with the clients ``chosen``, whose data ``clients`` gives by number."""
     return aggregate(federation, state, runner(federation, state, chosen, clients))
+
+
+def _check_tensors(views: Sequence[View], tensors: Tensors) -> None:
+    """Raises TensorMismatch unless the tensors are the model's, by name and shape."""
+    wanted = {view.name: view.shape for view in views}
+    for name in (*wanted, *tensors):
+        found, expected = tensors.get(name), wanted.get(name)
+        if found is None or found.shape != expected:
+            raise TensorMismatch(
+                name,
+                "missing" if found is None else f"float32 {list(found.shape)}",
+                "one of the model's" if expected is None else f"float32 {list(expected)}",
+            )
 
 
 def _by_name(views: Sequence[View], pack: NDArray[np.float32]) -> Tensors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +14,13 @@ from torch.nn import functional as F
 from pockettune.aggregate import ServerOptimizer
 from pockettune.codecs import Parts
 from pockettune.data.dataset import Split
-from pockettune.errors import ConfigInvalid, RoundFailed, UpdateInvalid, UpdateMismatch
+from pockettune.errors import (
+    ConfigInvalid,
+    RoundFailed,
+    TensorMismatch,
+    UpdateInvalid,
+    UpdateMismatch,
+)
 from pockettune.federation import Federation, bind
 from pockettune.local import Identity, LocalTraining, batch_plan
 from pockettune.method import compose
@@ -29,6 +36,7 @@ from pockettune.round import (
     run_round,
     train_client,
 )
+from pockettune.update import read_update, write_update
 
 MODEL = load_classifier("har-conv", (3, 8), 4)
 LOCAL = LocalTraining(batch_size=8, learning_rate=0.1)
@@ -186,6 +194,68 @@ def test_an_update_of_another_round_is_refused() -> None:
     later = dataclasses.replace(state, round=4)
     with pytest.raises(UpdateMismatch):
         fold(federation, later, [result])
+
+
+def renamed(tensors: dict[str, np.ndarray]) -> None:
+    tensors["head.scale"] = tensors.pop("head.bias")
+
+
+OTHER_TENSORS: dict[str, tuple[Callable[[dict[str, np.ndarray]], object], str]] = {
+    "missing": (lambda t: t.pop("head.bias"), r"'head.bias' is missing, not float32 \[4\]"),
+    "renamed": (renamed, r"'head.bias' is missing, not float32 \[4\]"),
+    "more": (
+        lambda t: t.update(extra=np.ones(3, np.float32)),
+        r"'extra' is float32 \[3\], not one of the model's",
+    ),
+    # Both would be broadcast to the model's shape by NumPy.
+    "scalar": (
+        lambda t: t.update({"head.bias": np.ones((), np.float32)}),
+        r"'head.bias' is float32 \[\], not float32 \[4\]",
+    ),
+    "row": (
+        lambda t: t.update({"head.bias": np.ones((1, 4), np.float32)}),
+        r"'head.bias' is float32 \[1, 4\], not float32 \[4\]",
+    ),
+}
+
+
+@pytest.mark.parametrize("position", [0, 1])
+@pytest.mark.parametrize("case", OTHER_TENSORS)
+def test_an_update_of_other_tensors_is_refused(case: str, position: int) -> None:
+    federation = federation_of()
+    state = initial_state(federation)
+    results = [train_client(federation, state, client, clients(client)) for client in range(2)]
+    update = read_update(results[position].update or b"")
+    change, sentence = OTHER_TENSORS[case]
+    tensors = dict(update.tensors)
+    change(tensors)
+    wrong = write_update(dataclasses.replace(update, tensors=tensors), federation.codec, 0, 0)
+    results[position] = dataclasses.replace(results[position], update=wrong)
+    with pytest.raises(TensorMismatch, match=sentence):
+        fold(federation, state, results)
+
+
+def test_an_update_without_a_loss_is_refused() -> None:
+    federation = federation_of()
+    state = initial_state(federation)
+    result = train_client(federation, state, 0, clients(0))
+    update = dataclasses.replace(read_update(result.update or b""), metrics={"accuracy": 1.0})
+    mute = dataclasses.replace(result, update=write_update(update, federation.codec, 0, 0))
+    with pytest.raises(UpdateInvalid, match="metrics: it has no loss"):
+        fold(federation, state, [mute])
+
+
+def test_tensors_in_another_order_are_the_same_update() -> None:
+    federation = federation_of()
+    state = initial_state(federation)
+    result = train_client(federation, state, 0, clients(0))
+    update = read_update(result.update or b"")
+    backwards = dataclasses.replace(update, tensors=dict(reversed(update.tensors.items())))
+    other = dataclasses.replace(result, update=write_update(backwards, federation.codec, 0, 0))
+    ends = [
+        aggregate(federation, state, [fold(federation, state, [r])])[0] for r in (result, other)
+    ]
+    assert np.array_equal(ends[0].parameters, ends[1].parameters)
 
 
 def test_a_client_of_one_class_trains() -> None:
