@@ -6,7 +6,6 @@ exporter captures the same function.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pockettune import random
+from pockettune import checks, random
 from pockettune.errors import ConfigInvalid
 from pockettune.method import Objective
 from pockettune.models.classifier import Classifier
@@ -68,18 +67,14 @@ class LocalTraining:
 
     def __post_init__(self) -> None:
         for name, low in (("epochs", 1), ("steps", 0), ("batch_size", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value < _STEPS:
-                raise ConfigInvalid(name, value, f"an integer from {low} to {_STEPS - 1}")
-        if self.optimizer not in ("sgd", "adamw"):
-            raise ConfigInvalid("optimizer", self.optimizer, ("sgd", "adamw"))
-        if not 0.0 < self.learning_rate < math.inf:
-            raise ConfigInvalid("learning_rate", self.learning_rate, "a number above 0")
-        if not 0.0 <= self.momentum < 1.0:
-            raise ConfigInvalid("momentum", self.momentum, "a number from 0 to below 1")
+            checks.integer(name, getattr(self, name), low, _STEPS - 1)
+        checks.choice("optimizer", self.optimizer, ("sgd", "adamw"))
+        checks.number("learning_rate", self.learning_rate, "a number above 0", lambda x: x > 0)
+        checks.number(
+            "momentum", self.momentum, "a number from 0 to below 1", lambda x: 0.0 <= x < 1.0
+        )
         for name in ("weight_decay", "max_gradient_norm", "proximal"):
-            if not 0.0 <= getattr(self, name) < math.inf:
-                raise ConfigInvalid(name, getattr(self, name), "a number of at least 0")
+            checks.number(name, getattr(self, name), "a number of at least 0", lambda x: x >= 0)
 
     def make_optimizer(self) -> Optimizer:
         """The optimizer of a step."""
@@ -152,7 +147,9 @@ def batch_plan(examples: int, training: LocalTraining, identity: Identity) -> ND
 
 def hyper_values(training: LocalTraining) -> tuple[float, float, float, float]:
     """Values of a step's hyper inputs in their order: rate, decay, clipping bound, warm-up."""
-    return training.learning_rate, training.weight_decay, training.max_gradient_norm, 0.0
+    values = training.learning_rate, training.weight_decay, training.max_gradient_norm
+    rate, decay, bound = map(float, values)
+    return rate, decay, bound, 0.0
 
 
 def local_step(
