@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pockettune import random
+from pockettune import checks, random
 from pockettune.aggregate import Aggregator, ServerOptimizer, weighted_mean
 from pockettune.codecs import Codec, parse_codec
 from pockettune.data.dataset import Split
@@ -91,8 +91,10 @@ def bind(
 ) -> Federation:
     """The federation of these parts. ``codec`` names another than the method's.
 
-    Raises ConfigInvalid when ``codec`` is given although the method encodes updates itself.
+    Raises ConfigInvalid when ``codec`` is given although the method encodes updates itself, and for
+    a seed out of range.
     """
+    checks.integer("seed", seed, 0, 2**64 - 1)
     prepared: Classifier = composition.stage("prepare", model) or model
     objective: Objective = composition.stage("client_loss", prepared) or cross_entropy_objective(
         prepared
@@ -132,7 +134,7 @@ def bind(
 def _codec(composition: Composition, text: str | None) -> Codec:
     own: Codec | None = composition.stage("encode")
     if own is None:
-        return parse_codec(text or DEFAULT_CODEC)
+        return parse_codec(DEFAULT_CODEC if text is None else text)
     if text is not None:
         raise ConfigInvalid("codec", text, f"none: {composition.name} encodes updates itself")
     return own

@@ -17,7 +17,7 @@ from pockettune.simulate.settings import Simulation
 
 CONFIGS: dict[str, Any] = {name: method.get(name).config for name in method.names()}
 CONFIGS |= {"local": LocalTraining, "server": ServerOptimizer}
-SIMULATION = ("clients", "cohort", "rounds", "evaluate_every", "scale", "seed")
+SIMULATION = ("clients", "cohort", "rounds", "evaluate_every", "scale")
 
 
 def wrong_values(kind: str, default: Any) -> list[Any]:

@@ -13,6 +13,19 @@ from pockettune.cli import main
 PERSONALIZE = ["personalize", "--bundle", "b", "--photos", "p", "--subject", "sks"]
 PERSONALIZE += ["--class", "frog", "--out", "o"]
 GENERATE = ["generate", "--bundle", "b", "--prompt", "x", "-o", "a.png"]
+SIMULATE = ["simulate", "--out", "o"]
+# Options for which an empty word would stand for something.
+EMPTY = (
+    (
+        PERSONALIZE,
+        ("--bundle", "--photos", "--subject", "--class", "--out", "--template", "--preview"),
+    ),
+    (GENERATE, ("--bundle", "--prompt", "--adapter")),
+    (["verify", "--bundle", "b"], ("--bundle", "--key")),
+    (["sign", "--bundle", "b", "--key", "k"], ("--bundle", "--key")),
+    (SIMULATE, ("--out", "--codec")),
+    (["data", "digits"], ("--folder", "--plot")),
+)
 
 
 def fails(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> tuple[int, str]:
@@ -38,6 +51,15 @@ def fails(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> tuple[int
         ([*GENERATE, "--seed", "-3"], "'-3' is not a whole number from 0"),
         ([*GENERATE, "--threads", "65"], "'65' is not a whole number from 1 to 64"),
         ([*GENERATE, "-o", "a.jpg"], "'a.jpg' does not end in .png"),
+        ([*GENERATE, "--prompt", "\udcff"], "Argument --prompt: '\\udcff' is not UTF-8"),
+        ([*SIMULATE, "--set", "bits"], "Argument --set: 'bits' is not NAME=VALUE"),
+        ([*SIMULATE, "--set", "bits=" + "[" * 10**5], "is not NAME=VALUE"),
+        *(
+            ([*command, option, value], f"Argument {option}: it is empty")
+            for command, options in EMPTY
+            for option in options
+            for value in ("", " \t")
+        ),
     ],
 )
 def test_a_wrong_command_line(

@@ -287,6 +287,13 @@ def test_the_proximal_term_holds_clients_back() -> None:
     assert distance(2.0) < 0.8 * distance(0.0)
 
 
-def test_a_codec_beside_an_encoding_method_or_unknown_is_refused() -> None:
+@pytest.mark.parametrize("codec", ["zip", ""])
+def test_a_codec_beside_an_encoding_method_or_unknown_is_refused(codec: str) -> None:
     with pytest.raises(ConfigInvalid, match="codec"):
-        federation_of(codec="zip")
+        federation_of(codec=codec)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.0, "1", True])
+def test_a_seed_out_of_range_is_refused(seed: object) -> None:
+    with pytest.raises(ConfigInvalid, match="'seed' cannot be"):
+        federation_of(seed=seed)

@@ -51,7 +51,6 @@ class Simulation:
         for bits in self.evaluate_bits:
             checks.choice("evaluate_bits", bits, WIDTHS)
         checks.choice("scale", self.scale, SCALES)
-        checks.integer("seed", self.seed, 0, 2**64 - 1)
 
     def to_json(self) -> dict[str, Any]:
         """All settings, ready for JSON."""
