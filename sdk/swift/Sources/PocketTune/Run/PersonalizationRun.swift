@@ -59,16 +59,16 @@ struct PersonalizationPlan {
   }
 
   /// What the caches depend on.
-  func cacheIdentity(inputs: String) -> Metadata {
+  func cacheIdentity(inputs: String, engine: String) -> Metadata {
     [
-      "bundle_id": bundle.bundleID, "inputs_sha256": inputs, "seed": String(seed), "samples": String(samples),
-      "class_pictures": "0",
+      "bundle_id": bundle.bundleID, "engine": engine, "inputs_sha256": inputs, "seed": String(seed),
+      "samples": String(samples), "class_pictures": "0",
     ]
   }
 
   /// What the states depend on.
-  func identity(inputs: String) -> Metadata {
-    var identity = cacheIdentity(inputs: inputs)
+  func identity(inputs: String, engine: String) -> Metadata {
+    var identity = cacheIdentity(inputs: inputs, engine: engine)
     identity["steps"] = String(steps)
     identity["prior_weight"] = "0"
     for (name, value) in hyper { identity[name] = shortestText(value) }
@@ -130,7 +130,7 @@ struct PersonalizationRun {
   func perform(_ control: RunControl, _ emit: @escaping (RunEvent) -> Void) throws -> RunEvent? {
     let folder = try context.store.runFolder(name)
     let inputs = try inputsDigest()
-    let checkpoints = Checkpoints(work: "\(folder)/work", identity: plan.identity(inputs: inputs))
+    let checkpoints = Checkpoints(work: "\(folder)/work", identity: plan.identity(inputs: inputs, engine: context.engine.name))
     let needs = try plan.needs(context)
     let failing = context.start.failing(context.sensors.read(), needs)
     guard failing.isEmpty else { return .stopped(step: try checkpoints.newestStep(), failing: failing) }
@@ -144,7 +144,7 @@ struct PersonalizationRun {
       name: name, folder: folder, checkpoints: checkpoints, state: state, total: plan.steps,
       checkpointEvery: plan.checkpointEvery, control: control, clock: context.clock, emit: emit)
     do {
-      return .finished(try work(loop, plan.cacheIdentity(inputs: inputs), emit))
+      return .finished(try work(loop, plan.cacheIdentity(inputs: inputs, engine: context.engine.name), emit))
     } catch let halt as Halt {
       return halt.failing.map { .stopped(step: loop.step, failing: $0) }
     }
