@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 
 from pockettune import random, strict_json, tensor_file
 from pockettune.codecs import Codec, OutOfRange, parse_codec
-from pockettune.errors import ConfigInvalid, UpdateInvalid, UpdateMismatch, UpdateOutOfRange
+from pockettune.errors import (
+    ConfigInvalid,
+    TensorMismatch,
+    UpdateInvalid,
+    UpdateMismatch,
+    UpdateOutOfRange,
+)
 from pockettune.files import open_plain, storage_errors
 
 __all__ = ["HEADER", "SIGNATURE", "Limits", "Update", "feedback", "read_update", "write_update"]
@@ -138,7 +144,13 @@ def feedback(
 
     Adds what earlier updates lost to ``tensors``. Returns what to send and what ``codec`` will lose
     of it when it is written with the same ``seed`` and ``index``: the next call's ``residual``.
+    Raises TensorMismatch for a ``residual`` of other tensors, and as ``write_update`` does.
     """
+    for name, values in tensors.items():
+        kept = values if residual is None else residual.get(name)
+        if kept is None or kept.shape != values.shape:
+            found = "missing in the residual" if kept is None else f"float32 {list(kept.shape)}"
+            raise TensorMismatch(name, found, f"float32 {list(values.shape)}")
     sent = {
         name: values if residual is None else values + residual[name]
         for name, values in tensors.items()

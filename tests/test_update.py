@@ -16,6 +16,7 @@ from pockettune.codecs import parse_codec
 from pockettune.errors import (
     IoFailed,
     SafetensorsInvalid,
+    TensorMismatch,
     UpdateInvalid,
     UpdateMismatch,
     UpdateOutOfRange,
@@ -172,6 +173,14 @@ def test_a_file_is_read_as_its_bytes_are(tmp_path: Path) -> None:
         read_update(path, limits=Limits(bytes=100))
     with pytest.raises(IoFailed):
         read_update(tmp_path / "none")
+
+
+@pytest.mark.parametrize("residual", [{}, {"a": np.zeros(1, np.float32)}, {"b": np.zeros(3)}])
+def test_error_feedback_of_other_tensors_is_refused(residual: dict[str, Any]) -> None:
+    """One number would be added to each of three."""
+    tensors = {"a": np.ones(3, np.float32)}
+    with pytest.raises(TensorMismatch, match="Tensor 'a' is"):
+        feedback(tensors, residual, parse_codec("dense:f32"), 0, 0)
 
 
 def test_error_feedback_loses_nothing_over_time() -> None:
