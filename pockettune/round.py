@@ -21,7 +21,13 @@ from numpy.typing import NDArray
 from pockettune import random
 from pockettune.aggregate import Tensors
 from pockettune.data.dataset import Split
-from pockettune.errors import RoundFailed, TensorMismatch, UpdateInvalid, UpdateOutOfRange
+from pockettune.errors import (
+    ConfigInvalid,
+    RoundFailed,
+    TensorMismatch,
+    UpdateInvalid,
+    UpdateOutOfRange,
+)
 from pockettune.federation import Federation
 from pockettune.local import Identity, train
 from pockettune.method import View
@@ -183,7 +189,8 @@ def aggregate(
 ) -> tuple[ServerState, RoundReport]:
     """The next state from parts of a cohort, merged in the order given.
 
-    Raises RoundFailed when no client is left.
+    Raises RoundFailed when no client is left, and ConfigInvalid for a server whose rate takes the
+    parameters beyond float32: the state that was given is the last good one.
     """
     accumulated = None
     excluded: Counter[str] = Counter()
@@ -201,17 +208,21 @@ def aggregate(
         loss += part.loss
     if accumulated is None:
         raise RoundFailed(state.round, dict(excluded))
-    change = _as_pack(federation.model.views, federation.aggregator.finish(accumulated))
-    parameters, moments = federation.server.apply(
-        {"": state.parameters},
-        {name: {"": pack} for name, pack in state.moments.items()},
-        {"": change},
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # told below
+        change = _as_pack(federation.model.views, federation.aggregator.finish(accumulated))
+        parameters, moments = federation.server.apply(
+            {"": state.parameters},
+            {name: {"": pack} for name, pack in state.moments.items()},
+            {"": change},
+        )
     new = ServerState(
         state.round + 1,
         parameters[""],
         {name: packs[""] for name, packs in moments.items()},
     )
+    if not all(np.isfinite(pack).all() for pack in (new.parameters, *new.moments.values())):
+        valid = f"less: round {state.round} would leave parameters that are not finite"
+        raise ConfigInvalid("server_learning_rate", federation.server.learning_rate, valid)
     asked = clients + sum(excluded.values())
     report = RoundReport(
         round=state.round,

@@ -277,6 +277,24 @@ def test_server_optimizers_keep_their_moments(kind: str) -> None:
     assert not np.array_equal(second.parameters, without.parameters)
 
 
+@pytest.mark.parametrize(("kind", "rate"), [("sgd", 1e38), ("sgd", 1e308), ("adam", 1e38)])
+def test_a_server_that_leaves_float32_is_told_and_the_state_kept(kind: str, rate: float) -> None:
+    federation = federation_of(server=ServerOptimizer(kind, learning_rate=rate, beta1=0.0))
+    state = initial_state(federation)
+    before = state.parameters.copy()
+    enormous = split_of(20)
+    enormous.inputs[:] *= 1e4
+    with pytest.raises(ConfigInvalid, match=r"'server_learning_rate' cannot be .* less: round 0"):
+        run_round(federation, state, [0], lambda _: enormous)
+    assert np.array_equal(state.parameters, before)
+
+
+def test_a_method_that_changes_nothing_of_a_round_is_refused() -> None:
+    """It would be federated averaging under its name."""
+    with pytest.raises(ConfigInvalid, match="'hollowed_net'; valid: those of fleets"):
+        bind(compose("hollowed_net", {}), MODEL, LOCAL, ServerOptimizer())
+
+
 def test_the_proximal_term_holds_clients_back() -> None:
     def distance(proximal: float) -> float:
         federation = federation_of(dataclasses.replace(LOCAL, epochs=4, proximal=proximal))
