@@ -70,10 +70,11 @@ def add_options(add: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Run it. Raises whatever is wrong with the settings before the first round."""
     # They import torch: "--help" shall not wait for it.
-    from pockettune.simulate.plot import plot
+    from pockettune.simulate.plot import plot, require_matplotlib
     from pockettune.simulate.run import simulate
     from pockettune.simulate.settings import build
 
+    require_matplotlib()
     simulation = _simulation(options)
     scene = build(simulation)
     out: Path = options.out
