@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -161,6 +162,22 @@ def test_help_names_the_commands_and_loads_no_model_code() -> None:
         cwd=Path(__file__).parent.parent,
     )
     assert all(name in run.stdout for name in ("personalize", "generate", "verify"))
+
+
+def test_a_terminal_that_lacks_letters_is_no_failure(tmp_path: Path) -> None:
+    """A file may have any name, and the work is done when it is told."""
+    plot = tmp_path / "\u0142.png"
+    run = subprocess.run(
+        [sys.executable, "-m", "pockettune", "data", "digits", "--plot", str(plot)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.endswith("/\\u0142.png\n")
+    assert plot.exists()
 
 
 def test_module_and_console_script_are_the_same() -> None:
