@@ -24,7 +24,7 @@ internal fun checkIdentity(
     // Samples that shrank with the steps will grow with them, too.
     val followed = "steps" in differing && wanted["samples"] == wanted["steps"]
     // What was not told cannot be what it was again.
-    val remedies = differing.filterNot { it !in found || it == "samples" && followed }.map { data[it] ?: "$it ${found[it]}" }
+    val remedies = differing.filterNot { it !in found || (it == "samples" && followed) }.map { data[it] ?: "$it ${found[it]}" }
     val goOn = if (remedies.isEmpty()) "" else "go on with ${remedies.joinToString()}, or "
     throw PocketTuneException(
         ErrorCode.STATE_MISMATCH,
