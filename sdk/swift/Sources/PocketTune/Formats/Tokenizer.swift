@@ -60,7 +60,9 @@ struct Tokenizer: Sendable {
     for ending in text.utf8.split(separator: UInt8(ascii: "\n")) {
       let line = ending.last == UInt8(ascii: "\r") ? ending.dropLast() : ending
       if line.isEmpty || line.starts(with: "#version".utf8) { continue }
-      let parts = line.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false).map { Name(String($0) ?? "") }
+      let parts = line.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false).map {
+        Name(String($0) ?? "")
+      }
       guard parts.count == 2, parts.allSatisfy({ !$0.text.isEmpty && ids[$0] != nil }),
         ids[Name(parts[0].text + parts[1].text)] != nil
       else { throw damaged("a merge is none: '\(Name(String(line) ?? "").short)'") }

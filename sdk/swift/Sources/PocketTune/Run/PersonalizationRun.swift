@@ -130,7 +130,8 @@ struct PersonalizationRun {
   func perform(_ control: RunControl, _ emit: @escaping (RunEvent) -> Void) throws -> RunEvent? {
     let folder = try context.store.runFolder(name)
     let inputs = try inputsDigest()
-    let checkpoints = Checkpoints(work: "\(folder)/work", identity: plan.identity(inputs: inputs, engine: context.engine.name))
+    let checkpoints = Checkpoints(
+      work: "\(folder)/work", identity: plan.identity(inputs: inputs, engine: context.engine.name))
     let needs = try plan.needs(context)
     let failing = context.start.failing(context.sensors.read(), needs)
     guard failing.isEmpty else { return .stopped(step: try checkpoints.newestStep(), failing: failing) }
