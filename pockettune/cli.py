@@ -144,7 +144,8 @@ def _preview_prompts(
         tokenizer_of(bundle).encode(options.preview)
         return list(options.preview)
     own = [subject.prompt, f"{subject.prompt} on a blue background", subject.class_prompt]
-    return [prompt for prompt in own if tokenizer_of(bundle).fits(prompt)]
+    tokenizer = tokenizer_of(bundle)
+    return [prompt for prompt in own if prompt and tokenizer.fits(prompt)]
 
 
 def _preview(

@@ -100,6 +100,34 @@ def test_a_bundle_of_another_task(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "status", "said"),
+    [
+        # Its vocabulary is a stub: bundles are opened without a look at it.
+        ([], 13, "vocab.json is corrupt: it is no vocabulary (it lacks <|startoftext|>)"),
+        (
+            ["--prior-preservation", "--template", "{subject}"],
+            55,
+            "'template' cannot be '{subject}'; valid: a text with {class} or words of its own",
+        ),
+    ],
+)
+def test_words_that_cannot_be_learnt(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    options: list[str],
+    status: int,
+    said: str,
+) -> None:
+    bundle = str(Path(__file__).parent.parent / "spec/vectors/bundle")
+    command = ["personalize", "--bundle", bundle, "--photos", "p", "--subject", "sks"]
+    command += ["--class", "frog", "--no-preview", "--out", str(tmp_path / "out"), *options]
+    found, sentence = fails(capsys, command)
+    assert found == status
+    assert said in sentence
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_in_the_place_of_a_picture(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
