@@ -11,6 +11,7 @@ import logging
 import resource
 import statistics
 import warnings
+from typing import Any
 
 import torch
 
@@ -35,7 +36,7 @@ def main() -> None:
     method = get(options.method)
     if method.export is None:
         raise SystemExit(f"{options.method} has no export stage")
-    config = config_from_json(method.config, {**options.settings, "recompute": "none"})
+    config: Any = config_from_json(method.config, {**options.settings, "recompute": "none"})
     parts = method.export(load_pipeline(options.model), config)
     name = "denoise" if options.inference else "train_step"
     program = next(program for program in parts.programs if program.name == name)

@@ -36,7 +36,7 @@ from pockettune.runner import find_runner
 __all__ = ["main"]
 
 CLASSES, EXAMPLES, BATCH = 10, 640, 32
-ROWS = (
+ROWS: tuple[tuple[str, tuple[int, ...], str], ...] = (
     ("lenet", (1, 28, 28), "fedavg"),
     ("lenet", (1, 28, 28), "quant_robust"),
     ("resnet-lite", (1, 28, 28), "fedavg"),

@@ -88,7 +88,7 @@ def compare(setting: Setting, steps: int) -> tuple[Curves, dict[str, Any]]:
     dataset = data.load(setting.data)
     chosen = np.random.default_rng(0).permutation(len(dataset.train))[:EXAMPLES]
     part = dataset.train.take(chosen)
-    how = {"learning_rate": setting.learning_rate, "momentum": setting.momentum}
+    how: dict[str, Any] = {"learning_rate": setting.learning_rate, "momentum": setting.momentum}
     local = LocalTraining(steps=steps, batch_size=BATCH, **how)
     model = load_classifier(setting.model, dataset.input_shape, dataset.classes)
     federation = bind(compose("fedavg", {}), model, local, ServerOptimizer())

@@ -15,6 +15,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from benchmarks.bundles import WORK, export
 from benchmarks.record import ROOT, machine, record
 from pockettune import tensor_file
@@ -96,7 +98,7 @@ def main() -> None:
     photos = read_photos(starter.PATH.parent / "subject", image["height"], image["width"])[:4]
     pixels, inputs = WORK / "kotlin-overhead.f32", WORK / "kotlin-overhead.safetensors"
     photos.astype("<f4").tofile(pixels)
-    tensors = {"pixels": photos, "input_ids": tokenizer.encode([PROMPT])}
+    tensors: dict[str, NDArray[Any]] = {"pixels": photos, "input_ids": tokenizer.encode([PROMPT])}
     inputs.write_bytes(tensor_file.encode(tensors))
     rows = [
         row_of(run + 1, folder, pixels, inputs, options.steps) for run in range(options.repeats)

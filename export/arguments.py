@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import NoReturn
 
 from export.targets import TARGETS
+from pockettune.argument_types import path, setting, words
 from pockettune.errors import Usage
 
 __all__ = ["COMMAND", "FLEET", "LOCAL", "SETTINGS", "build_parser"]
@@ -65,11 +65,12 @@ def build_parser() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what to export")
     what.add_argument(
         "--model",
+        type=words,
         default="starter",
         help="'starter' (comes with PocketTune, works offline), a folder in diffusers format,"
         " or a hub name like owner/name (default: %(default)s)",
     )
-    what.add_argument("--out", type=Path, metavar="DIR", help="the bundle's folder; required")
+    what.add_argument("--out", type=path, metavar="DIR", help="the bundle's folder; required")
     what.add_argument(
         "--target",
         default=TARGETS[0],
@@ -99,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument("--seed", type=int, help="of the adapter's first values")
     how.add_argument(
         "--set",
+        type=setting,
         action="append",
         default=[],
         metavar="NAME=VALUE",
@@ -117,12 +119,13 @@ def build_parser() -> argparse.ArgumentParser:
     fleet.add_argument("--max-gradient-norm", type=float, help="clip gradients; 0 is no clipping")
     fleet.add_argument(
         "--predict-bits",
+        type=words,
         metavar="8,4,2",
         help="bits of the weights at which a device can predict, besides 32 (default: 8,4)",
     )
     fleet.add_argument(
         "--parameters",
-        type=Path,
+        type=path,
         metavar="FILE",
         help="safetensors that training starts from, such as a client writes them",
     )

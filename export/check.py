@@ -14,6 +14,7 @@ sides take the second step from eager's state: a fault is in all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,36 +115,59 @@ def compare(
     return measured
 
 
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """The differences of one example, and eager's inputs and outputs at the step whose outputs are
+    compared: the second of a program that trains."""
+
+    parity: Parity
+    inputs: Sequence[Tensor]
+    expected: Sequence[Tensor]
+
+
 def _measure(
     item: Captured, tensors: Mapping[str, StateTensor], run: Run, tolerances: Tolerances
 ) -> Parity:
     """The differences of a program; a closer look where the first example shows a failure."""
-    first = _differences(item.program, tensors, run, _SEED, tolerances)
-    if worst_failure(first) is None:
-        return first
-    seeds = range(_SEED, _SEED + STEPS * _EXAMPLES, STEPS)
-    return median(
-        [_differences(item.program, tensors, run, seed, tolerances, alike=True) for seed in seeds]
+    program = item.program
+    first = _follow(program, tensors, run, _SEED, tolerances)
+    if worst_failure(first.parity) is None:
+        return first.parity
+    closer = [_from_eagers_state(program, first, run)]
+    for example in range(1, _EXAMPLES):
+        more = _follow(program, tensors, run, _SEED + STEPS * example, tolerances)
+        closer.append(_from_eagers_state(program, more, run))
+    return median(closer)
+
+
+def _from_eagers_state(program: Program, followed: _Followed, run: Run) -> Parity:
+    """The differences with the second step taken from eager's state on both sides: an optimizer
+    that divides a gradient by its size turns what is rounded in the smallest into whole steps, and
+    the states differ by these. Of a program that does not train they are what they were."""
+    if not trains(program):
+        return followed.parity
+    outputs, largest = _outputs(program, run(*followed.inputs), followed.expected)
+    return replace(
+        followed.parity,
+        max_abs_difference=largest,
+        max_relative_error=max((followed.parity.gradients or outputs).values()),
+        outputs=outputs,
     )
 
 
-def _differences(
+def _follow(
     program: Program,
     tensors: Mapping[str, StateTensor],
     run: Run,
     seed: int,
     tolerances: Tolerances,
-    *,
-    alike: bool = False,
-) -> Parity:
-    """What is compared of the steps of one example (``_steps``)."""
-    steps, second = _steps(program, tensors, run, seed, alike=alike)
-    found, expected = second
-    outputs: dict[str, float] = {}
-    largest = 0.0
-    for spec, one, other in zip(program.outputs, found, expected, strict=True):
-        outputs[spec.name] = relative_error(one, other)
-        largest = max(largest, float((one.double() - other.double()).abs().max()))
+) -> _Followed:
+    """What is compared of the steps of one example, each side going on from its own state
+    (``_steps``)."""
+    steps, inputs = _steps(program, tensors, run, seed)
+    # The second step's state is not zero, and its gradient is clipped.
+    found, expected = steps[min(1, len(steps) - 1)]
+    outputs, largest = _outputs(program, found, expected)
     limits = {"value": tolerances.value}
     gradients: dict[str, float] = {}
     losses: tuple[float, ...] = ()
@@ -151,7 +175,7 @@ def _differences(
         limits |= {"loss": tolerances.loss, "gradient": tolerances.gradient}
         gradients = _gradients(program, tensors, *steps[0])
         losses = tuple(_losses(program, steps))
-    return Parity(
+    parity = Parity(
         tolerance=limits,
         max_abs_difference=largest,
         max_relative_error=max((gradients or outputs).values()),
@@ -159,6 +183,19 @@ def _differences(
         loss_differences=losses,
         gradients=gradients,
     )
+    return _Followed(parity, inputs, expected)
+
+
+def _outputs(
+    program: Program, found: Sequence[Tensor], expected: Sequence[Tensor]
+) -> tuple[dict[str, float], float]:
+    """The relative error of each output by name, and the largest difference of any element."""
+    errors: dict[str, float] = {}
+    largest = 0.0
+    for spec, one, other in zip(program.outputs, found, expected, strict=True):
+        errors[spec.name] = relative_error(one, other)
+        largest = max(largest, float((one.double() - other.double()).abs().max()))
+    return errors, largest
 
 
 def _eager(program: Program, *inputs: Tensor) -> Sequence[Tensor]:
@@ -168,27 +205,19 @@ def _eager(program: Program, *inputs: Tensor) -> Sequence[Tensor]:
 
 
 def _steps(
-    program: Program,
-    tensors: Mapping[str, StateTensor],
-    run: Run,
-    seed: int,
-    *,
-    alike: bool,
-) -> tuple[list[Pair], Pair]:
+    program: Program, tensors: Mapping[str, StateTensor], run: Run, seed: int
+) -> tuple[list[Pair], Sequence[Tensor]]:
     """Outputs of the final program and of eager, step by step, each going on from its own state;
-    and those of the second step, whose state is not zero and whose gradient is clipped.
-
-    For the latter the program goes on from eager's state if ``alike``: an optimizer that divides a
-    gradient by its size turns what is rounded in the smallest into whole steps, and the states
-    differ by these. Examples of the steps are those of ``seed`` and after it.
+    and eager's inputs at the second step.
 
     The first step of a program that trains is taken so that it shows the gradient
-    (``first_gradient_inputs``). Any other program is run once.
+    (``first_gradient_inputs``). Any other program is run once. Examples of the steps are those of
+    ``seed`` and after it.
     """
     sides: tuple[Run, Run] = (run, partial(_eager, program))
     states: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
     results: list[Pair] = []
-    second: Pair = ((), ())
+    second: Sequence[Tensor] = ()
     for step in range(STEPS if trains(program) else 1):
         example = program.example(seed + step)
         if step == 0 and trains(program):
@@ -208,8 +237,8 @@ def _steps(
             )
         found, expected = outputs
         results.append((found, expected))
-        if step <= 1:
-            second = (run(*inputs) if alike and step == 1 else found, expected)
+        if step == 1:
+            second = inputs
     return results, second
 
 

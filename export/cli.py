@@ -145,16 +145,7 @@ def _integers(option: str, text: str, separator: str, example: str) -> tuple[int
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given, by the names of the method's config."""
     given = {name: getattr(options, name) for name in SETTINGS}
-    settings = {name: value for name, value in given.items() if value is not None}
-    for item in options.set:
-        name, equals, text = item.partition("=")
-        try:
-            settings[name] = json.loads(text)
-        except json.JSONDecodeError as error:
-            if not equals or text[:1] in '[{"':
-                raise Usage(f"--set {item!r} is not NAME=VALUE with JSON", COMMAND) from error
-            settings[name] = text  # a bare word is a text: --set targets=... stays easy to type
-    return settings
+    return {name: value for name, value in given.items() if value is not None} | dict(options.set)
 
 
 def _explain(

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pockettune.errors import ConfigInvalid
+from pockettune import checks
 
 __all__ = ["Aggregator", "ServerOptimizer", "Tensors", "weighted_mean"]
 
@@ -77,16 +77,13 @@ class ServerOptimizer:
     tau: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
-            raise ConfigInvalid("server_optimizer", self.kind, _KINDS)
-        for name, holds, valid in (
-            ("learning_rate", 0.0 < self.learning_rate < float("inf"), "a number above 0"),
-            ("beta1", 0.0 <= self.beta1 < 1.0, "a number from 0 to below 1"),
-            ("beta2", 0.0 <= self.beta2 < 1.0, "a number from 0 to below 1"),
-            ("tau", 0.0 < self.tau < float("inf"), "a number above 0"),
-        ):
-            if not holds:
-                raise ConfigInvalid(f"server_{name}", getattr(self, name), valid)
+        checks.choice("server_optimizer", self.kind, _KINDS)
+        for name in ("learning_rate", "tau"):
+            value = getattr(self, name)
+            checks.number(f"server_{name}", value, "a number above 0", lambda x: x > 0)
+        for name in ("beta1", "beta2"):
+            value, valid = getattr(self, name), "a number from 0 to below 1"
+            checks.number(f"server_{name}", value, valid, lambda x: 0.0 <= x < 1.0)
 
     def init(self, parameters: Tensors) -> dict[str, dict[str, NDArray[np.float32]]]:
         """The moments before the first round: zeros, and ``tau^2`` for the second ones."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from pockettune.argument_types import path, words
 from pockettune.data import command as data
 from pockettune.errors import Usage
 from pockettune.prompts import DEFAULT_TEMPLATE
@@ -59,16 +60,28 @@ def _personalize(
     )
     add.set_defaults(run=function)
     _common(add)
-    add.add_argument("--photos", type=Path, required=True, metavar="DIR", help="3 to 6 photos")
+    add.add_argument("--photos", type=path, required=True, metavar="DIR", help="3 to 6 photos")
     add.add_argument(
-        "--subject", required=True, metavar="WORD", help="a rare word that shall name it: sks"
+        "--subject",
+        type=words,
+        required=True,
+        metavar="WORD",
+        help="a rare word that shall name it: sks",
     )
     add.add_argument(
-        "--class", dest="class_word", required=True, metavar="WORD", help="what it is: frog"
+        "--class",
+        dest="class_word",
+        type=words,
+        required=True,
+        metavar="WORD",
+        help="what it is: frog",
     )
-    add.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the results")
+    add.add_argument("--out", type=path, required=True, metavar="DIR", help="for the results")
     add.add_argument(
-        "--template", default=DEFAULT_TEMPLATE, help="the photos' prompt (default: %(default)s)"
+        "--template",
+        type=words,
+        default=DEFAULT_TEMPLATE,
+        help="the photos' prompt (default: %(default)s)",
     )
     add.add_argument("--steps", type=_count, help="training steps (default: the bundle's)")
     add.add_argument("--learning-rate", type=_positive, metavar="X", help="(default: the bundle's)")
@@ -85,6 +98,7 @@ def _personalize(
     )
     add.add_argument(
         "--preview",
+        type=words,
         action="append",
         metavar="PROMPT",
         help="drawn before and after for the sheet; give it several times for several prompts"
@@ -97,10 +111,10 @@ def _generate(names: argparse._SubParsersAction[_Parser], function: Callable[...
     add = names.add_parser("generate", help="draw a picture", description="Draws a prompt.")
     add.set_defaults(run=function)
     _common(add)
-    add.add_argument("--prompt", required=True, metavar="TEXT", help="what to draw")
+    add.add_argument("--prompt", type=words, required=True, metavar="TEXT", help="what to draw")
     add.add_argument(
         "--adapter",
-        type=Path,
+        type=path,
         metavar="FILE",
         help="adapter.safetensors of personalize, or a LoRA that diffusers or PEFT saved",
     )
@@ -120,9 +134,9 @@ def _verify(names: argparse._SubParsersAction[_Parser], function: Callable[..., 
         "verify", help="check a bundle", description="Checks every byte of a bundle."
     )
     add.set_defaults(run=function)
-    add.add_argument("--bundle", type=Path, required=True, metavar="DIR")
+    add.add_argument("--bundle", type=path, required=True, metavar="DIR")
     add.add_argument(
-        "--key", type=Path, metavar="PUBLIC.pem", help="it must be signed by this key's owner"
+        "--key", type=path, metavar="PUBLIC.pem", help="it must be signed by this key's owner"
     )
     add.add_argument("--json", action="store_true", help="print the result as JSON, nothing else")
 
@@ -136,14 +150,14 @@ def _sign(names: argparse._SubParsersAction[_Parser], function: Callable[..., ob
         " -nocrypt",
     )
     add.set_defaults(run=function)
-    add.add_argument("--bundle", type=Path, required=True, metavar="DIR")
-    add.add_argument("--key", type=Path, required=True, metavar="PRIVATE.pem")
+    add.add_argument("--bundle", type=path, required=True, metavar="DIR")
+    add.add_argument("--key", type=path, required=True, metavar="PRIVATE.pem")
     add.add_argument("--json", action="store_true", help="print the result as JSON, nothing else")
 
 
 def _common(add: argparse.ArgumentParser) -> None:
     add.add_argument(
-        "--bundle", type=Path, required=True, metavar="DIR", help="what `python -m export` wrote"
+        "--bundle", type=path, required=True, metavar="DIR", help="what `python -m export` wrote"
     )
     add.add_argument("--seed", type=_seed, default=0, help="same seed, same result (default: 0)")
     add.add_argument(
@@ -185,9 +199,9 @@ def _positive(text: str) -> float:
 
 
 def _picture(text: str) -> Path:
-    path = Path(text)
-    if path.suffix.lower() != ".png":
+    file = path(text)
+    if file.suffix.lower() != ".png":
         raise argparse.ArgumentTypeError(f"{text!r} does not end in .png")
-    if path.is_dir():
+    if file.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is a folder")
-    return path
+    return file

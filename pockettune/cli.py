@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         options = parser(commands).parse_args(arguments)
         result = options.run(options, Console(stderr=True))
-        print(json.dumps(result) if options.json else result["summary"])
+        _say(json.dumps(result) if options.json else result["summary"])
     except PocketTuneError as error:
         return _fail(error)
     except KeyboardInterrupt:
@@ -73,6 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0
+
+
+def _say(text: str) -> None:
+    """Print what was done; letters that the terminal lacks as escapes, since it is done."""
+    try:
+        print(text)
+    except UnicodeEncodeError:
+        print(text.encode("ascii", "backslashreplace").decode())
 
 
 def _fail(error: PocketTuneError) -> int:
@@ -136,7 +144,8 @@ def _preview_prompts(
         tokenizer_of(bundle).encode(options.preview)
         return list(options.preview)
     own = [subject.prompt, f"{subject.prompt} on a blue background", subject.class_prompt]
-    return [prompt for prompt in own if tokenizer_of(bundle).fits(prompt)]
+    tokenizer = tokenizer_of(bundle)
+    return [prompt for prompt in own if prompt and tokenizer.fits(prompt)]
 
 
 def _preview(

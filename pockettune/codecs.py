@@ -25,7 +25,16 @@ from numpy.typing import NDArray
 
 from pockettune.errors import ConfigInvalid
 
-__all__ = ["Codec", "Parts", "Sizes", "Words", "pack_bits", "parse_codec", "unpack_bits"]
+__all__ = [
+    "Codec",
+    "OutOfRange",
+    "Parts",
+    "Sizes",
+    "Words",
+    "pack_bits",
+    "parse_codec",
+    "unpack_bits",
+]
 
 Parts: TypeAlias = Mapping[str, NDArray[Any]]
 """A tensor's parts by name, as they stand in the file."""
@@ -48,13 +57,17 @@ _WHOLE = 10**9
 _Float: TypeAlias = NDArray[np.float32]
 
 
+class OutOfRange(ValueError):  # noqa: N818  A fact, as our errors are.
+    """Values that a codec cannot hold: not finite, or beyond what it can write."""
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
     """``encode(values, words)`` gives the parts of a float32 tensor, ``decode(parts, shape)`` the
     tensor again. ``sizes(shape)`` says how each part has to look.
 
-    ``encode`` raises ValueError for values that the codec cannot hold, ``decode`` for parts that no
-    encoder writes; their dtypes and shapes have been checked by then.
+    ``encode`` raises OutOfRange for values that the codec cannot hold, ``decode`` ValueError for
+    parts that no encoder writes; their dtypes and shapes have been checked by then.
     """
 
     name: str
@@ -122,7 +135,7 @@ def _billionths(share: str) -> int:
 
 def _finite(values: NDArray[Any]) -> NDArray[Any]:
     if not np.isfinite(values).all():
-        raise ValueError("a value is not finite")
+        raise OutOfRange("a value is not finite")
     return values
 
 
@@ -134,7 +147,7 @@ def _dense(form: str) -> Codec:
         with np.errstate(over="ignore"):
             stored = _finite(values).astype(dtype)
         if not np.isfinite(stored).all():
-            raise ValueError(f"the value {np.abs(values).max():.4g} is beyond {dtype}")
+            raise OutOfRange(f"the value {np.abs(values).max():.4g} is beyond {dtype}")
         return {"values": stored}
 
     def decode(parts: Parts, shape: Sequence[int]) -> _Float:
@@ -156,7 +169,7 @@ def _affine(bits: int, channel: bool, nearest: bool) -> Codec:
         with np.errstate(over="ignore"):
             highest = (low + scale.astype(np.float64) * top).astype(np.float32)
         if not np.isfinite(highest).all():
-            raise ValueError(f"values lie too far apart for {bits} bits")
+            raise OutOfRange(f"values lie too far apart for {bits} bits")
         # A scale of 0 stands for "all alike"; any divisor gives code 0.
         divisor = np.where(scale > 0, scale, 1).astype(np.float64)
         place = (rows - low.astype(np.float64)[:, None]) / divisor[:, None]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pockettune import tensor_file
 from pockettune.bundle import Bundle
+from pockettune.errors import BundleManifestInvalid
 
 if TYPE_CHECKING:
     from pockettune.adapter import AdapterLayout
@@ -21,7 +22,8 @@ def fitting_adapter(bundle: Bundle, adapter: Path, folder: Path) -> Path:
 
     That is ``adapter`` itself when this bundle trained it. A LoRA of diffusers or PEFT (smaller
     rank, another alpha, fewer layers) is converted into a file in ``folder``. Raises
-    SafetensorsInvalid, IoFailed, or TensorMismatch for layers that the bundle does not adapt.
+    SafetensorsInvalid, IoFailed, TensorMismatch for layers that the bundle does not adapt, or
+    BundleManifestInvalid when the bundle does not say how its adapter is made.
     """
     member = bundle.manifest["adapter"]
     views = bundle.manifest["tensors"][member["tensors"]]["views"]
@@ -35,21 +37,29 @@ def fitting_adapter(bundle: Bundle, adapter: Path, folder: Path) -> Path:
     # It imports torch, which nobody needs for adapters of this bundle's own.
     from pockettune.adapter_file import load_adapter, save_adapter
 
-    layout = _layout(views, member["metadata"])
+    layout = _layout(bundle, views, member["metadata"])
     converted = folder / "adapter.safetensors"
     save_adapter(converted, layout, load_adapter(adapter, layout))
     return converted
 
 
-def _layout(views: Sequence[Mapping[str, Any]], metadata: Mapping[str, str]) -> AdapterLayout:
+def _layout(
+    bundle: Bundle, views: Sequence[Mapping[str, Any]], metadata: Mapping[str, str]
+) -> AdapterLayout:
     """Where each tensor lies in the bundle's pack, from its manifest."""
     from pockettune.adapter import METADATA_KEY, PREFIX, AdapterLayout
     from pockettune.method import View
 
-    config = json.loads(metadata[METADATA_KEY])
+    try:
+        config = json.loads(metadata[METADATA_KEY])
+        rank, alpha = config[f"{PREFIX}r"], config[f"{PREFIX}lora_alpha"]
+        modules = tuple(config[f"{PREFIX}target_modules"])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = "it does not say rank, alpha and layers as PEFT does"
+        raise BundleManifestInvalid(bundle.folder, "adapter.metadata", reason) from error
     return AdapterLayout(
-        rank=config[f"{PREFIX}r"],
-        alpha=config[f"{PREFIX}lora_alpha"],
-        modules=tuple(config[f"{PREFIX}target_modules"]),
+        rank=rank,
+        alpha=alpha,
+        modules=modules,
         views=tuple(View(view["name"], tuple(view["shape"]), view["offset"]) for view in views),
     )

@@ -1,8 +1,9 @@
 """Everything that can go wrong for a user, as one tree.
 
 Each leaf has the ``code`` and ``exit_status`` of ``spec/errors.json`` (its name is the code in
-CamelCase), takes the facts, and writes one sentence: what happened, the value, the valid ones, and
-what to do. Commands print the sentence and exit with the status; nobody sees a traceback.
+CamelCase, unless it is a kind of another's), takes the facts, and writes one sentence: what
+happened, the value, the valid ones, and what to do. Commands print the sentence and exit with the
+status; nobody sees a traceback.
 
 PocketTuneError
 ├── Bug                           1
@@ -46,6 +47,7 @@ PocketTuneError
 │   └── ToolMissing              62
 └── FederationError
     ├── UpdateInvalid            70
+    │   └── UpdateOutOfRange     70
     ├── UpdateMismatch           71
     ├── RoundFailed              72
     ├── DataNotFound             73
@@ -109,6 +111,7 @@ __all__ = [
     "ToolMissing",
     "UpdateInvalid",
     "UpdateMismatch",
+    "UpdateOutOfRange",
     "Usage",
     "error_types",
 ]
@@ -576,6 +579,10 @@ class UpdateInvalid(FederationError):
         )
 
 
+class UpdateOutOfRange(UpdateInvalid):
+    """Values that an update's codec cannot hold: not finite, or beyond its range."""
+
+
 class UpdateMismatch(FederationError):
     """An update belongs to another round or another bundle."""
 
@@ -637,10 +644,11 @@ class PartitionImpossible(FederationError):
 
 
 def error_types() -> dict[str, type[PocketTuneError]]:
-    """Every error that can be raised, by its code."""
+    """The error of each code."""
 
-    def leaves(kind: type[PocketTuneError]) -> Iterator[type[PocketTuneError]]:
-        for child in kind.__subclasses__():
-            yield from leaves(child) if child.__subclasses__() else (child,)
+    def kinds(base: type[PocketTuneError]) -> Iterator[type[PocketTuneError]]:
+        for kind in base.__subclasses__():
+            yield kind
+            yield from kinds(kind)
 
-    return {leaf.code: leaf for leaf in leaves(PocketTuneError)}
+    return {kind.code: kind for kind in kinds(PocketTuneError) if "code" in vars(kind)}

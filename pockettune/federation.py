@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pockettune import random
+from pockettune import checks, random
 from pockettune.aggregate import Aggregator, ServerOptimizer, weighted_mean
 from pockettune.codecs import Codec, parse_codec
 from pockettune.data.dataset import Split
 from pockettune.errors import ConfigInvalid
 from pockettune.local import LocalTraining, Step, local_step
-from pockettune.method import Composition, Objective
+from pockettune.method import STAGES, Composition, Objective
 from pockettune.models.classifier import Classifier
 from pockettune.nn import losses
 
@@ -91,8 +91,13 @@ def bind(
 ) -> Federation:
     """The federation of these parts. ``codec`` names another than the method's.
 
-    Raises ConfigInvalid when ``codec`` is given although the method encodes updates itself.
+    Raises ConfigInvalid when ``codec`` is given although the method encodes updates itself, for a
+    method that changes nothing of a round, and for a seed out of range.
     """
+    for name, method in composition.methods.items():
+        if all(getattr(method, stage) is None for stage in STAGES if stage != "export"):
+            raise ConfigInvalid("method", name, "those of fleets: it changes nothing of a round")
+    checks.integer("seed", seed, 0, 2**64 - 1)
     prepared: Classifier = composition.stage("prepare", model) or model
     objective: Objective = composition.stage("client_loss", prepared) or cross_entropy_objective(
         prepared
@@ -132,7 +137,7 @@ def bind(
 def _codec(composition: Composition, text: str | None) -> Codec:
     own: Codec | None = composition.stage("encode")
     if own is None:
-        return parse_codec(text or DEFAULT_CODEC)
+        return parse_codec(DEFAULT_CODEC if text is None else text)
     if text is not None:
         raise ConfigInvalid("codec", text, f"none: {composition.name} encodes updates itself")
     return own

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -205,17 +206,21 @@ def config_to_json(config: Any) -> dict[str, Any]:
 
 
 def config_from_json(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
-    """The config of ``kind`` with ``values`` and defaults for the rest; lists become tuples.
+    """The config of ``kind`` with ``values`` and defaults for the rest; lists become tuples, and
+    where a float is asked for an integer becomes one: 1 and 1.0 make the same config, to the byte.
 
     Raises ConfigInvalid for an unknown key, naming the valid ones, or a value out of range.
     """
-    valid = [entry.name for entry in dataclasses.fields(kind)]
+    fields = {entry.name: entry for entry in dataclasses.fields(kind)}
+    plain: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in valid:
-            raise ConfigInvalid(key, value, valid)
-    plain = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-    }
+        if key not in fields:
+            raise ConfigInvalid(key, value, list(fields))
+        plain[key] = tuple(value) if isinstance(value, list) else value
+        # One beyond a float's range stays what it is, for the config to refuse.
+        whole = type(value) is int and abs(value) <= sys.float_info.max
+        if whole and fields[key].type in ("float", float):
+            plain[key] = float(value)
     return kind(**plain)
 
 

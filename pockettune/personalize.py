@@ -89,6 +89,9 @@ def personalize(
     the errors of photos, prompts and runner.
     """
     _check_task(bundle)
+    if training.class_pictures and not subject.class_prompt:
+        valid = "a text with {class} or words of its own: the pictures of the class show them"
+        raise ConfigInvalid("template", subject.template, valid)
     image = bundle.manifest["image"]
     tokenizer = tokenizer_of(bundle)
     tensors: dict[str, NDArray[Any]] = {"input_ids": tokenizer.encode([subject.prompt])}

@@ -16,16 +16,20 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pockettune import random
 from pockettune.aggregate import Tensors
 from pockettune.data.dataset import Split
-from pockettune.errors import RoundFailed, UpdateInvalid
+from pockettune.errors import (
+    ConfigInvalid,
+    RoundFailed,
+    TensorMismatch,
+    UpdateInvalid,
+    UpdateOutOfRange,
+)
 from pockettune.federation import Federation
-from pockettune.local import Identity, batch_plan, draw, hyper_values
+from pockettune.local import Identity, train
 from pockettune.method import View
 from pockettune.update import Update, read_update, write_update
 
@@ -126,7 +130,14 @@ def train_client(
     if examples == 0:
         return ClientResult(client, None, "empty", 0, math.nan)
     identity = Identity(federation.seed, state.round, client)
-    parameters, losses = _local_training(federation, state.parameters, data, identity)
+    parameters, losses = train(
+        federation.step,
+        federation.objective.draws,
+        federation.local,
+        state.parameters,
+        data,
+        identity,
+    )
     loss = float(np.mean(losses))
     if not (math.isfinite(loss) and np.isfinite(parameters).all()):
         return ClientResult(client, None, "diverged", examples, loss)
@@ -142,13 +153,17 @@ def train_client(
     )
     try:
         encoded = write_update(update, federation.codec, federation.seed, identity.index("step"))
-    except UpdateInvalid:
+    except UpdateOutOfRange:
         return ClientResult(client, None, "diverged", examples, loss)
     return ClientResult(client, encoded, None, examples, loss)
 
 
 def fold(federation: Federation, state: ServerState, results: Iterable[ClientResult]) -> Folded:
-    """The clients' results, decoded and accumulated one at a time in the order given."""
+    """The clients' results, decoded and accumulated one at a time in the order given.
+
+    Raises what ``read_update`` raises, TensorMismatch for other tensors than the model's, and
+    UpdateInvalid for an update that does not tell its loss.
+    """
     accumulated = None
     excluded: Counter[str] = Counter()
     clients = examples = bytes_up = 0
@@ -158,6 +173,9 @@ def fold(federation: Federation, state: ServerState, results: Iterable[ClientRes
             excluded[str(result.excluded)] += 1
             continue
         update = read_update(result.update, bundle_id=federation.digest, round=state.round)
+        _check_tensors(federation.model.views, update.tensors)
+        if "loss" not in update.metrics:
+            raise UpdateInvalid("metrics", "it has no loss")
         accumulated = federation.aggregator.add(accumulated, update.tensors, update.samples)
         clients += 1
         examples += update.samples
@@ -171,7 +189,8 @@ def aggregate(
 ) -> tuple[ServerState, RoundReport]:
     """The next state from parts of a cohort, merged in the order given.
 
-    Raises RoundFailed when no client is left.
+    Raises RoundFailed when no client is left, and ConfigInvalid for a server whose rate takes the
+    parameters beyond float32: the state that was given is the last good one.
     """
     accumulated = None
     excluded: Counter[str] = Counter()
@@ -189,17 +208,21 @@ def aggregate(
         loss += part.loss
     if accumulated is None:
         raise RoundFailed(state.round, dict(excluded))
-    change = _as_pack(federation.model.views, federation.aggregator.finish(accumulated))
-    parameters, moments = federation.server.apply(
-        {"": state.parameters},
-        {name: {"": pack} for name, pack in state.moments.items()},
-        {"": change},
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # told below
+        change = _as_pack(federation.model.views, federation.aggregator.finish(accumulated))
+        parameters, moments = federation.server.apply(
+            {"": state.parameters},
+            {name: {"": pack} for name, pack in state.moments.items()},
+            {"": change},
+        )
     new = ServerState(
         state.round + 1,
         parameters[""],
         {name: packs[""] for name, packs in moments.items()},
     )
+    if not all(np.isfinite(pack).all() for pack in (new.parameters, *new.moments.values())):
+        valid = f"less: round {state.round} would leave parameters that are not finite"
+        raise ConfigInvalid("server_learning_rate", federation.server.learning_rate, valid)
     asked = clients + sum(excluded.values())
     report = RoundReport(
         round=state.round,
@@ -250,43 +273,17 @@ def run_round(
     return aggregate(federation, state, runner(federation, state, chosen, clients))
 
 
-def _local_training(
-    federation: Federation, start: NDArray[np.float32], data: Split, identity: Identity
-) -> tuple[NDArray[np.float32], list[float]]:
-    """A client's parameters after its steps, and the loss of each step."""
-    local = federation.local
-    optimizer = local.make_optimizer()
-    hyper = [torch.tensor([value]) for value in hyper_values(local)]
-    server = torch.from_numpy(start)
-    state = [server, *(_initial_moment(name, server) for name in optimizer.names())]
-    losses: list[float] = []
-    for step, rows in enumerate(batch_plan(len(data.labels), local, identity)):
-        draws = [draw(spec, identity, step) for spec in federation.objective.draws]
-        anchor = [server] if local.proximal else []
-        # Random inputs may have a shape that goes with the whole batch.
-        batch = _batch(data, rows if draws else rows[rows >= 0])
-        loss, _, *state = federation.step(*batch, *draws, *hyper, *state, *anchor)
-        losses.append(float(loss))
-    return state[0].numpy(), losses
-
-
-def _initial_moment(name: str, parameters: Tensor) -> Tensor:
-    if name == "step":
-        return torch.zeros(1, dtype=torch.int64)
-    return torch.zeros_like(parameters)
-
-
-def _batch(data: Split, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs, labels and weights of a batch; rows of -1 are there with weight 0."""
-    chosen = np.maximum(rows, 0)
-    weights = (rows >= 0).astype(np.float32)
-    inputs = torch.from_numpy(data.inputs[chosen])
-    if inputs.dim() == 4:
-        # Pooling is an order of magnitude faster so, and LeNet's step almost twice. `contiguous`
-        # would leave pictures of one channel as they are.
-        pictures = torch.empty(inputs.shape, memory_format=torch.channels_last)
-        inputs = pictures.copy_(inputs)
-    return inputs, torch.from_numpy(data.labels[chosen]), torch.from_numpy(weights)
+def _check_tensors(views: Sequence[View], tensors: Tensors) -> None:
+    """Raises TensorMismatch unless the tensors are the model's, by name and shape."""
+    wanted = {view.name: view.shape for view in views}
+    for name in (*wanted, *tensors):
+        found, expected = tensors.get(name), wanted.get(name)
+        if found is None or found.shape != expected:
+            raise TensorMismatch(
+                name,
+                "missing" if found is None else f"float32 {list(found.shape)}",
+                "one of the model's" if expected is None else f"float32 {list(expected)}",
+            )
 
 
 def _by_name(views: Sequence[View], pack: NDArray[np.float32]) -> Tensors:

@@ -17,8 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pockettune import random, strict_json, tensor_file
-from pockettune.codecs import Codec, parse_codec
-from pockettune.errors import ConfigInvalid, UpdateInvalid, UpdateMismatch
+from pockettune.codecs import Codec, OutOfRange, parse_codec
+from pockettune.errors import (
+    ConfigInvalid,
+    TensorMismatch,
+    UpdateInvalid,
+    UpdateMismatch,
+    UpdateOutOfRange,
+)
 from pockettune.files import open_plain, storage_errors
 
 __all__ = ["HEADER", "SIGNATURE", "Limits", "Update", "feedback", "read_update", "write_update"]
@@ -63,7 +69,8 @@ def write_update(update: Update, codec: Codec, seed: int, index: int) -> bytes:
     """The update's file, its signature left empty. ``seed`` and ``index`` decide how values are
     rounded (``spec/random.md``, stream 48); the same arguments give the same bytes.
 
-    Raises UpdateInvalid for what a reader would refuse, or the codec cannot hold.
+    Raises UpdateInvalid for what a reader would refuse, and of these UpdateOutOfRange for values
+    that the codec cannot hold.
     """
     header = _header(update, codec)
     parts: dict[str, NDArray[Any]] = {}
@@ -76,8 +83,8 @@ def write_update(update: Update, codec: Codec, seed: int, index: int) -> bytes:
 
         try:
             encoded = codec.encode(values, words)
-        except ValueError as error:
-            raise UpdateInvalid(f"tensor {name}", error) from error
+        except OutOfRange as error:
+            raise UpdateOutOfRange(f"tensor {name}", error) from error
         parts |= {f"{position}.{part}": value for part, value in encoded.items()}
         first_block += -(-values.size // 4)
     parts[SIGNATURE] = np.zeros(_SIGNATURE_BYTES, np.uint8)
@@ -137,7 +144,13 @@ def feedback(
 
     Adds what earlier updates lost to ``tensors``. Returns what to send and what ``codec`` will lose
     of it when it is written with the same ``seed`` and ``index``: the next call's ``residual``.
+    Raises TensorMismatch for a ``residual`` of other tensors, and as ``write_update`` does.
     """
+    for name, values in tensors.items():
+        kept = values if residual is None else residual.get(name)
+        if kept is None or kept.shape != values.shape:
+            found = "missing in the residual" if kept is None else f"float32 {list(kept.shape)}"
+            raise TensorMismatch(name, found, f"float32 {list(values.shape)}")
     sent = {
         name: values if residual is None else values + residual[name]
         for name, values in tensors.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
@@ -12,6 +13,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 
+from pockettune import tensor_file
 from pockettune.adapter import (
     AdapterLayout,
     attached,
@@ -21,7 +23,14 @@ from pockettune.adapter import (
     unpack,
 )
 from pockettune.adapter_file import load_adapter, save_adapter
-from pockettune.errors import ConfigInvalid, SafetensorsInvalid, TensorMismatch
+from pockettune.bundle import open_bundle
+from pockettune.desktop_adapter import fitting_adapter
+from pockettune.errors import (
+    BundleManifestInvalid,
+    ConfigInvalid,
+    SafetensorsInvalid,
+    TensorMismatch,
+)
 from pockettune.models import starter
 from pockettune.pack import concatenate
 from tests.nn import nets
@@ -239,3 +248,17 @@ def test_half_of_a_layer_and_broken_metadata_are_refused(tmp_path: Path) -> None
         save_file({a: tensors[a], b: tensors[b]}, tmp_path / "bad.safetensors", header)
         with pytest.raises(SafetensorsInvalid, match="lora_adapter_metadata cannot be read"):
             load_adapter(tmp_path / "bad.safetensors", layout)
+
+
+def test_a_bundle_that_does_not_say_how_its_adapter_is_made(tmp_path: Path) -> None:
+    """A LoRA from elsewhere cannot be made to fit it; its own adapter still does."""
+    bundle = open_bundle(Path(__file__).parent.parent / "spec/vectors/bundle")
+    foreign, own = tmp_path / "foreign.safetensors", tmp_path / "own.safetensors"
+    tensor_file.write(foreign, {"unet.other.lora_A.weight": np.zeros((2, 2), np.float32)})
+    with pytest.raises(BundleManifestInvalid, match=r"at 'adapter\.metadata': it does"):
+        fitting_adapter(bundle, foreign, tmp_path)
+    adapter = bundle.manifest["adapter"]
+    views = bundle.manifest["tensors"][adapter["tensors"]]["views"]
+    tensors = {view["name"]: np.zeros(view["shape"], np.float32) for view in views}
+    tensor_file.write(own, tensors, adapter["metadata"])
+    assert fitting_adapter(bundle, own, tmp_path) == own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,19 @@ from pockettune.cli import main
 PERSONALIZE = ["personalize", "--bundle", "b", "--photos", "p", "--subject", "sks"]
 PERSONALIZE += ["--class", "frog", "--out", "o"]
 GENERATE = ["generate", "--bundle", "b", "--prompt", "x", "-o", "a.png"]
+SIMULATE = ["simulate", "--out", "o"]
+# Options for which an empty word would stand for something.
+EMPTY = (
+    (
+        PERSONALIZE,
+        ("--bundle", "--photos", "--subject", "--class", "--out", "--template", "--preview"),
+    ),
+    (GENERATE, ("--bundle", "--prompt", "--adapter")),
+    (["verify", "--bundle", "b"], ("--bundle", "--key")),
+    (["sign", "--bundle", "b", "--key", "k"], ("--bundle", "--key")),
+    (SIMULATE, ("--out", "--codec")),
+    (["data", "digits"], ("--folder", "--plot")),
+)
 
 
 def fails(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> tuple[int, str]:
@@ -38,6 +52,15 @@ def fails(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> tuple[int
         ([*GENERATE, "--seed", "-3"], "'-3' is not a whole number from 0"),
         ([*GENERATE, "--threads", "65"], "'65' is not a whole number from 1 to 64"),
         ([*GENERATE, "-o", "a.jpg"], "'a.jpg' does not end in .png"),
+        ([*GENERATE, "--prompt", "\udcff"], "Argument --prompt: '\\udcff' is not UTF-8"),
+        ([*SIMULATE, "--set", "bits"], "Argument --set: 'bits' is not NAME=VALUE"),
+        ([*SIMULATE, "--set", "bits=" + "[" * 10**5], "is not NAME=VALUE"),
+        *(
+            ([*command, option, value], f"Argument {option}: it is empty")
+            for command, options in EMPTY
+            for option in options
+            for value in ("", " \t")
+        ),
     ],
 )
 def test_a_wrong_command_line(
@@ -74,6 +97,34 @@ def test_a_bundle_of_another_task(
     status, sentence = fails(capsys, command)
     assert status == 55
     assert "bundle_classification (classification)'; valid: text_to_image." in sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "said"),
+    [
+        # Its vocabulary is a stub: bundles are opened without a look at it.
+        ([], 13, "vocab.json is corrupt: it is no vocabulary (it lacks <|startoftext|>)"),
+        (
+            ["--prior-preservation", "--template", "{subject}"],
+            55,
+            "'template' cannot be '{subject}'; valid: a text with {class} or words of its own",
+        ),
+    ],
+)
+def test_words_that_cannot_be_learnt(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    options: list[str],
+    status: int,
+    said: str,
+) -> None:
+    bundle = str(Path(__file__).parent.parent / "spec/vectors/bundle")
+    command = ["personalize", "--bundle", bundle, "--photos", "p", "--subject", "sks"]
+    command += ["--class", "frog", "--no-preview", "--out", str(tmp_path / "out"), *options]
+    found, sentence = fails(capsys, command)
+    assert found == status
+    assert said in sentence
     assert list(tmp_path.iterdir()) == []
 
 
@@ -139,6 +190,22 @@ def test_help_names_the_commands_and_loads_no_model_code() -> None:
         cwd=Path(__file__).parent.parent,
     )
     assert all(name in run.stdout for name in ("personalize", "generate", "verify"))
+
+
+def test_a_terminal_that_lacks_letters_is_no_failure(tmp_path: Path) -> None:
+    """A file may have any name, and the work is done when it is told."""
+    plot = tmp_path / "\u0142.png"
+    run = subprocess.run(
+        [sys.executable, "-m", "pockettune", "data", "digits", "--plot", str(plot)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.endswith("/\\u0142.png\n")
+    assert plot.exists()
 
 
 def test_module_and_console_script_are_the_same() -> None:

@@ -234,6 +234,7 @@ def test_errors_travel_between_processes(error: PocketTuneError) -> None:
 
 
 def test_a_sentence_written_elsewhere_is_kept() -> None:
+    assert errors.error_types()["update_invalid"] is errors.UpdateInvalid
     error = errors.error_types()["disk_full"].from_sentence("The disk is full.")
     assert isinstance(error, errors.DiskFull)
     assert str(error) == "The disk is full."

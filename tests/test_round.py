@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,8 +12,15 @@ import torch
 from torch.nn import functional as F
 
 from pockettune.aggregate import ServerOptimizer
+from pockettune.codecs import Parts
 from pockettune.data.dataset import Split
-from pockettune.errors import ConfigInvalid, RoundFailed, UpdateMismatch
+from pockettune.errors import (
+    ConfigInvalid,
+    RoundFailed,
+    TensorMismatch,
+    UpdateInvalid,
+    UpdateMismatch,
+)
 from pockettune.federation import Federation, bind
 from pockettune.local import Identity, LocalTraining, batch_plan
 from pockettune.method import compose
@@ -28,6 +36,7 @@ from pockettune.round import (
     run_round,
     train_client,
 )
+from pockettune.update import read_update, write_update
 
 MODEL = load_classifier("har-conv", (3, 8), 4)
 LOCAL = LocalTraining(batch_size=8, learning_rate=0.1)
@@ -157,6 +166,21 @@ def test_a_client_beyond_its_codec_is_left_out_and_counted() -> None:
     assert np.array_equal(end.parameters, alone.parameters)
 
 
+@pytest.mark.parametrize("fault", [ValueError("no"), UpdateInvalid("tensor a", "no")])
+def test_a_fault_in_a_codec_is_not_taken_for_a_diverged_client(fault: Exception) -> None:
+    federation = federation_of()
+
+    def encode(values: np.ndarray, words: object) -> Parts:
+        raise fault
+
+    broken = dataclasses.replace(
+        federation, codec=dataclasses.replace(federation.codec, encode=encode)
+    )
+    with pytest.raises(type(fault)) as caught:
+        run_round(broken, initial_state(broken), [0], clients)
+    assert caught.value is fault
+
+
 def test_a_round_without_any_client_left_says_so() -> None:
     federation = federation_of()
     with pytest.raises(RoundFailed, match="empty: 2"):
@@ -170,6 +194,68 @@ def test_an_update_of_another_round_is_refused() -> None:
     later = dataclasses.replace(state, round=4)
     with pytest.raises(UpdateMismatch):
         fold(federation, later, [result])
+
+
+def renamed(tensors: dict[str, np.ndarray]) -> None:
+    tensors["head.scale"] = tensors.pop("head.bias")
+
+
+OTHER_TENSORS: dict[str, tuple[Callable[[dict[str, np.ndarray]], object], str]] = {
+    "missing": (lambda t: t.pop("head.bias"), r"'head.bias' is missing, not float32 \[4\]"),
+    "renamed": (renamed, r"'head.bias' is missing, not float32 \[4\]"),
+    "more": (
+        lambda t: t.update(extra=np.ones(3, np.float32)),
+        r"'extra' is float32 \[3\], not one of the model's",
+    ),
+    # Both would be broadcast to the model's shape by NumPy.
+    "scalar": (
+        lambda t: t.update({"head.bias": np.ones((), np.float32)}),
+        r"'head.bias' is float32 \[\], not float32 \[4\]",
+    ),
+    "row": (
+        lambda t: t.update({"head.bias": np.ones((1, 4), np.float32)}),
+        r"'head.bias' is float32 \[1, 4\], not float32 \[4\]",
+    ),
+}
+
+
+@pytest.mark.parametrize("position", [0, 1])
+@pytest.mark.parametrize("case", OTHER_TENSORS)
+def test_an_update_of_other_tensors_is_refused(case: str, position: int) -> None:
+    federation = federation_of()
+    state = initial_state(federation)
+    results = [train_client(federation, state, client, clients(client)) for client in range(2)]
+    update = read_update(results[position].update or b"")
+    change, sentence = OTHER_TENSORS[case]
+    tensors = dict(update.tensors)
+    change(tensors)
+    wrong = write_update(dataclasses.replace(update, tensors=tensors), federation.codec, 0, 0)
+    results[position] = dataclasses.replace(results[position], update=wrong)
+    with pytest.raises(TensorMismatch, match=sentence):
+        fold(federation, state, results)
+
+
+def test_an_update_without_a_loss_is_refused() -> None:
+    federation = federation_of()
+    state = initial_state(federation)
+    result = train_client(federation, state, 0, clients(0))
+    update = dataclasses.replace(read_update(result.update or b""), metrics={"accuracy": 1.0})
+    mute = dataclasses.replace(result, update=write_update(update, federation.codec, 0, 0))
+    with pytest.raises(UpdateInvalid, match="metrics: it has no loss"):
+        fold(federation, state, [mute])
+
+
+def test_tensors_in_another_order_are_the_same_update() -> None:
+    federation = federation_of()
+    state = initial_state(federation)
+    result = train_client(federation, state, 0, clients(0))
+    update = read_update(result.update or b"")
+    backwards = dataclasses.replace(update, tensors=dict(reversed(update.tensors.items())))
+    other = dataclasses.replace(result, update=write_update(backwards, federation.codec, 0, 0))
+    ends = [
+        aggregate(federation, state, [fold(federation, state, [r])])[0] for r in (result, other)
+    ]
+    assert np.array_equal(ends[0].parameters, ends[1].parameters)
 
 
 def test_a_client_of_one_class_trains() -> None:
@@ -191,6 +277,24 @@ def test_server_optimizers_keep_their_moments(kind: str) -> None:
     assert not np.array_equal(second.parameters, without.parameters)
 
 
+@pytest.mark.parametrize(("kind", "rate"), [("sgd", 1e38), ("sgd", 1e308), ("adam", 1e38)])
+def test_a_server_that_leaves_float32_is_told_and_the_state_kept(kind: str, rate: float) -> None:
+    federation = federation_of(server=ServerOptimizer(kind, learning_rate=rate, beta1=0.0))
+    state = initial_state(federation)
+    before = state.parameters.copy()
+    enormous = split_of(20)
+    enormous.inputs[:] *= 1e4
+    with pytest.raises(ConfigInvalid, match=r"'server_learning_rate' cannot be .* less: round 0"):
+        run_round(federation, state, [0], lambda _: enormous)
+    assert np.array_equal(state.parameters, before)
+
+
+def test_a_method_that_changes_nothing_of_a_round_is_refused() -> None:
+    """It would be federated averaging under its name."""
+    with pytest.raises(ConfigInvalid, match="'hollowed_net'; valid: those of fleets"):
+        bind(compose("hollowed_net", {}), MODEL, LOCAL, ServerOptimizer())
+
+
 def test_the_proximal_term_holds_clients_back() -> None:
     def distance(proximal: float) -> float:
         federation = federation_of(dataclasses.replace(LOCAL, epochs=4, proximal=proximal))
@@ -201,6 +305,13 @@ def test_the_proximal_term_holds_clients_back() -> None:
     assert distance(2.0) < 0.8 * distance(0.0)
 
 
-def test_a_codec_beside_an_encoding_method_or_unknown_is_refused() -> None:
+@pytest.mark.parametrize("codec", ["zip", ""])
+def test_a_codec_beside_an_encoding_method_or_unknown_is_refused(codec: str) -> None:
     with pytest.raises(ConfigInvalid, match="codec"):
-        federation_of(codec="zip")
+        federation_of(codec=codec)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.0, "1", True])
+def test_a_seed_out_of_range_is_refused(seed: object) -> None:
+    with pytest.raises(ConfigInvalid, match="'seed' cannot be"):
+        federation_of(seed=seed)

@@ -13,7 +13,14 @@ import pytest
 import safetensors.numpy
 
 from pockettune.codecs import parse_codec
-from pockettune.errors import IoFailed, SafetensorsInvalid, UpdateInvalid, UpdateMismatch
+from pockettune.errors import (
+    IoFailed,
+    SafetensorsInvalid,
+    TensorMismatch,
+    UpdateInvalid,
+    UpdateMismatch,
+    UpdateOutOfRange,
+)
 from pockettune.update import Limits, Update, feedback, read_update, write_update
 from pockettune.vectors.updates import file_of, members_and_parts
 
@@ -98,7 +105,7 @@ def test_an_update_for_elsewhere_is_refused() -> None:
 
 def test_values_that_a_codec_cannot_hold_are_told() -> None:
     tensors = {"a": np.array([1.0, np.nan], np.float32)}
-    with pytest.raises(UpdateInvalid, match="tensor a: a value is not finite"):
+    with pytest.raises(UpdateOutOfRange, match="tensor a: a value is not finite"):
         write_update(Update("m", "0" * 64, 0, 1, {}, tensors), parse_codec("affine:4"), 0, 0)
 
 
@@ -166,6 +173,14 @@ def test_a_file_is_read_as_its_bytes_are(tmp_path: Path) -> None:
         read_update(path, limits=Limits(bytes=100))
     with pytest.raises(IoFailed):
         read_update(tmp_path / "none")
+
+
+@pytest.mark.parametrize("residual", [{}, {"a": np.zeros(1, np.float32)}, {"b": np.zeros(3)}])
+def test_error_feedback_of_other_tensors_is_refused(residual: dict[str, Any]) -> None:
+    """One number would be added to each of three."""
+    tensors = {"a": np.ones(3, np.float32)}
+    with pytest.raises(TensorMismatch, match="Tensor 'a' is"):
+        feedback(tensors, residual, parse_codec("dense:f32"), 0, 0)
 
 
 def test_error_feedback_loses_nothing_over_time() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
+from pockettune.argument_types import path
 from pockettune.data import FederatedDataset, load, names, partition
 from pockettune.data.plot import plot
 from pockettune.errors import ConfigInvalid
@@ -22,11 +22,11 @@ def add_options(add: argparse.ArgumentParser) -> None:
     """The options of the command."""
     add.add_argument("name", nargs="?", help="the set's name")
     add.add_argument("--list", action="store_true", help="name the sets and stop")
-    add.add_argument("--folder", type=Path, help="where the set's files are")
+    add.add_argument("--folder", type=path, help="where the set's files are")
     add.add_argument("--partition", default="iid", help="natural, iid, dirichlet:ALPHA, ...")
     add.add_argument("--clients", type=int, help=f"(default: {_CLIENTS}, or all natural users)")
     add.add_argument("--seed", type=int, default=0)
-    add.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the clients")
+    add.add_argument("--plot", type=path, metavar="FILE.png", help="draw the clients")
     add.add_argument("--json", action="store_true", help="print the result as JSON, nothing else")
 
 

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from pockettune import checks
 from pockettune.adapter import AdapterLayout, layout_of, metadata_of
 from pockettune.errors import ConfigInvalid
 from pockettune.method import Cache, Method, MethodExport
@@ -86,36 +87,18 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("rank", "accumulation", "steps"):
-            _require(self, name, _is_integer(self, name, 1), "an integer of at least 1")
-        _require(self, "seed", _is_integer(self, "seed", 0), "an integer from 0 to 2^64 - 1")
-        _require(self, "alpha", _is_number(self, "alpha", 0.0), "a number of at least 0")
-        rate_is_valid = _is_number(self, "learning_rate", 0.0) and self.learning_rate > 0
-        _require(self, "learning_rate", rate_is_valid, "a number above 0")
-        for name, valid in (
-            ("optimizer", ("adamw", "sgd")),
-            ("schedule", ("constant", "cosine")),
-            ("recompute", ("block", "none")),
-        ):
-            _require(self, name, getattr(self, name) in valid, valid)
+            checks.integer(name, getattr(self, name), 1)
+        checks.integer("seed", self.seed, 0, 2**64 - 1)
+        checks.number("alpha", self.alpha, "a number of at least 0", lambda value: value >= 0)
+        checks.number("learning_rate", self.learning_rate, "a number above 0", lambda x: x > 0)
+        checks.choice("optimizer", self.optimizer, ("adamw", "sgd"))
+        checks.choice("schedule", self.schedule, ("constant", "cosine"))
+        checks.choice("recompute", self.recompute, ("block", "none"))
         names = isinstance(self.targets, tuple) and all(isinstance(n, str) for n in self.targets)
-        _require(self, "targets", names and len(self.targets) > 0, "names of linear layers")
-        _require(self, "cut", isinstance(self.cut, str), (*"ABCD", NO_CUT))
-
-
-def _require(config: Config, name: str, holds: bool, valid: str | tuple[str, ...]) -> None:
-    if not holds:
-        raise ConfigInvalid(name, getattr(config, name), valid)
-
-
-def _is_integer(config: Config, name: str, lowest: int) -> bool:
-    value = getattr(config, name)
-    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value < 2**64
-
-
-def _is_number(config: Config, name: str, lowest: float) -> bool:
-    value = getattr(config, name)
-    is_real = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_real and lowest <= value < float("inf")
+        if not names or not self.targets:
+            raise ConfigInvalid("targets", self.targets, "names of linear layers")
+        if not isinstance(self.cut, str):
+            raise ConfigInvalid("cut", self.cut, (*"ABCD", NO_CUT))
 
 
 def export(pipeline: Pipeline, config: Config) -> MethodExport:

@@ -28,6 +28,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from pockettune import checks
 from pockettune.errors import ConfigInvalid
 from pockettune.method import Method, Objective
 from pockettune.models.classifier import Classifier, Tap, keep
@@ -72,24 +73,21 @@ class Config:
     """Bits of the first and last layer: "same", "eight" (at least 8) or "full"."""
 
     def __post_init__(self) -> None:
-        for name, valid in (
-            ("variant", _VARIANTS),
-            ("granularity", ("step", "round", "client")),
-            ("first_last", ("same", "eight", "full")),
-            ("activations", (True, False)),
-            ("per_channel", (True, False)),
-        ):
-            if getattr(self, name) not in valid:
-                raise ConfigInvalid(name, getattr(self, name), valid)
-        most = 1.0 if self.variant in ("qat", "mqat") else math.inf
-        number = isinstance(self.strength, int | float)
-        if not number or not 0.0 <= self.strength <= most or math.isinf(self.strength):
-            raise ConfigInvalid("strength", self.strength, f"a number from 0 to {most}")
-        if self.bits not in WIDTHS[:-1]:
-            raise ConfigInvalid("bits", self.bits, WIDTHS[:-1])
-        listed = isinstance(self.widths, tuple) and len(self.widths) > 0
-        if not listed or any(width not in WIDTHS for width in self.widths):
+        checks.choice("variant", self.variant, _VARIANTS)
+        checks.choice("granularity", self.granularity, ("step", "round", "client"))
+        checks.choice("first_last", self.first_last, ("same", "eight", "full"))
+        checks.flag("activations", self.activations)
+        checks.flag("per_channel", self.per_channel)
+        if self.variant in ("qat", "mqat"):
+            valid, most = "a number from 0 to 1", 1.0
+        else:
+            valid, most = "a number of at least 0", math.inf
+        checks.number("strength", self.strength, valid, lambda value: 0.0 <= value <= most)
+        checks.choice("bits", self.bits, WIDTHS[:-1])
+        if not isinstance(self.widths, tuple) or not self.widths:
             raise ConfigInvalid("widths", self.widths, f"some of {WIDTHS}")
+        for width in self.widths:
+            checks.choice("widths", width, WIDTHS)
 
 
 _Transform: TypeAlias = Callable[..., tuple[dict[str, Tensor], Tap]]

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pockettune.errors import ConfigInvalid
+from pockettune import checks
 from pockettune.method import Method, Objective
 from pockettune.models.classifier import Classifier, Tap, keep
 from pockettune.nn.losses import cross_entropy, weighted_mean
@@ -68,18 +68,12 @@ class Config:
     """Examples of a batch: activations of each draw their own noise."""
 
     def __post_init__(self) -> None:
-        if self.bits not in range(2, 9):
-            raise ConfigInvalid("bits", self.bits, tuple(range(2, 9)))
+        checks.integer("bits", self.bits, 2, 8)
         for name in ("weight_temperature", "activation_temperature", "noise", "first_range"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0.0 < value < math.inf:
-                raise ConfigInvalid(name, value, "a number above 0")
-        for name in ("activations", "straight_through"):
-            if getattr(self, name) not in (True, False):
-                raise ConfigInvalid(name, getattr(self, name), (True, False))
-        size = self.batch_size
-        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size < 2**20:
-            raise ConfigInvalid("batch_size", size, "an integer of at least 1")
+            checks.number(name, getattr(self, name), "a number above 0", lambda value: value > 0)
+        checks.flag("activations", self.activations)
+        checks.flag("straight_through", self.straight_through)
+        checks.integer("batch_size", self.batch_size, 1, 2**20 - 1)
 
 
 def prepare(model: Classifier, config: Config) -> Classifier:

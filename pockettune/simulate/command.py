@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pockettune.argument_types import path, setting, words
 from pockettune.errors import ConfigInvalid
 
 if TYPE_CHECKING:
@@ -27,7 +27,14 @@ def add_options(add: argparse.ArgumentParser) -> None:
     """The options of the command."""
     text = add.add_argument
     text("--method", default="fedavg", help="fedavg, a method, or several: one+another")
-    text("--set", action="append", default=[], metavar="KEY=VALUE", help="a method's setting")
+    text(
+        "--set",
+        type=setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a method's setting, its value as JSON",
+    )
     text("--model", default="lenet", help="lenet, resnet-lite, har-conv, char-conv")
     text("--data", default="digits", help="a data set: `pockettune data --list`")
     text("--partition", default="dirichlet:0.3", help="natural, iid, dirichlet:ALPHA, ...")
@@ -45,24 +52,29 @@ def add_options(add: argparse.ArgumentParser) -> None:
     text("--proximal", type=float, default=0.0, help="FedProx's mu")
     text("--server-optimizer", default="sgd", help="sgd, momentum, adam or yogi")
     text("--server-learning-rate", type=float, default=1.0)
-    text("--codec", help="of the updates, instead of the method's: dense:f16, affine:4, ...")
+    text(
+        "--codec",
+        type=words,
+        help="of the updates, instead of the method's: dense:f16, affine:4, ...",
+    )
     text("--evaluate-every", type=int, default=5, metavar="ROUNDS")
     text("--evaluate-bits", default="32", help="bit-widths, with commas: 32,8,4,2")
     text("--scale", default="max", help="of the evaluation's quantizer: max or mse")
     text("--seed", type=int, default=0)
     text("--backend", choices=("sequential", "ray"), default="sequential")
     text("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes of ray")
-    text("--out", type=Path, required=True, metavar="DIR", help="result.json, parameters, plot")
+    text("--out", type=path, required=True, metavar="DIR", help="result.json, parameters, plot")
     text("--json", action="store_true", help="print the result as JSON, nothing else")
 
 
 def run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Run it. Raises whatever is wrong with the settings before the first round."""
     # They import torch: "--help" shall not wait for it.
-    from pockettune.simulate.plot import plot
+    from pockettune.simulate.plot import plot, require_matplotlib
     from pockettune.simulate.run import simulate
     from pockettune.simulate.settings import build
 
+    require_matplotlib()
     simulation = _simulation(options)
     scene = build(simulation)
     out: Path = options.out
@@ -85,7 +97,7 @@ def _simulation(options: argparse.Namespace) -> Simulation:
 
     return Simulation(
         method=options.method,
-        settings=dict(_setting(text) for text in options.set),
+        settings=dict(options.set),
         model=options.model,
         data=options.data,
         partition=options.partition,
@@ -116,17 +128,6 @@ def _bits(word: str) -> int:
     if not word.isdecimal():
         raise ConfigInvalid("evaluate_bits", word, "numbers with commas: 32,8,4,2")
     return int(word)
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    """``key=value``, where a value is JSON, or else text."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigInvalid("set", text, "KEY=VALUE")
-    try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
-        return key, value
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,19 @@ from typing import Any
 from pockettune.errors import ToolMissing
 from pockettune.files import write_atomically
 
-__all__ = ["plot"]
+__all__ = ["plot", "require_matplotlib"]
+
+
+def require_matplotlib() -> None:
+    """Raises ToolMissing without it: before the work, not after it."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ToolMissing("matplotlib", "pip install 'pockettune[federated]'")
 
 
 def plot(result: dict[str, Any], path: Path) -> Path:
     """Draw ``result`` (of ``simulate``) as a PNG. Raises ToolMissing without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ToolMissing("matplotlib", "pip install 'pockettune[federated]'") from error
+    require_matplotlib()
+    from matplotlib.figure import Figure
 
     rounds, settings = result["rounds"], result["simulation"]
     evaluated = [row for row in rounds if "evaluation" in row]

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pockettune.errors import ConfigInvalid, OutOfMemory, PocketTuneError, ToolMissing
+from pockettune.errors import ConfigInvalid, Interrupted, OutOfMemory, PocketTuneError, ToolMissing
 from pockettune.federation import Federation
 from pockettune.round import Clients, Folded, Runner, ServerState, groups
 from pockettune.simulate.settings import Scene, Simulation
@@ -28,7 +28,7 @@ def ray_runner(simulation: Simulation, scene: Scene, workers: int) -> Iterator[R
     """A runner with that many processes of one thread each.
 
     Raises ConfigInvalid for no process at all, ToolMissing without Ray; a round raises what a
-    client raises, or OutOfMemory.
+    client raises, OutOfMemory, or Interrupted when a process is gone.
     """
     if workers < 1:
         raise ConfigInvalid("workers", workers, "an integer of at least 1")
@@ -80,6 +80,8 @@ def _result(reference: Any) -> Folded:
         raise
     except ray.exceptions.OutOfMemoryError as error:
         raise OutOfMemory("have fewer --workers") from error
+    except ray.exceptions.RayActorError as error:
+        raise Interrupted("the end of a worker process, perhaps for want of memory") from error
     return folded
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -106,13 +106,14 @@ def _resumed(
     metadata = tensor_file.read_header(path).metadata
     if not metadata.keys() >= {"simulation", "history", "round"}:
         raise StateMismatch(path, "kind", "unknown", "simulation")
-    before, now = json.loads(metadata["simulation"]), simulation.to_json()
+    before, history = _told(path, metadata)
+    now = simulation.to_json()
     for key, value in json.loads(json.dumps(now)).items():
         # More rounds of the same run are welcome.
         if key != "rounds" and before.get(key) != value:
             valid = f"{before.get(key)} as in {out}, or another folder"
             raise ConfigInvalid(key, value, valid)
-    done = int(metadata["round"])
+    done = len(history)
     if done > simulation.rounds:
         valid = f"at least {done}, which {out} has done, or another folder"
         raise ConfigInvalid("rounds", simulation.rounds, valid)
@@ -126,7 +127,19 @@ def _resumed(
         np.array(tensors.pop("parameters")),
         {name: np.array(array) for name, array in tensors.items()},
     )
-    return state, json.loads(metadata["history"])
+    return state, history
+
+
+def _told(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The settings and the rounds of a checkpoint. Raises StateMismatch for what is none."""
+    try:
+        settings, history = (json.loads(metadata[name]) for name in ("simulation", "history"))
+    except (ValueError, RecursionError):
+        settings = history = None
+    whole = isinstance(settings, dict) and isinstance(history, list) and len(history) > 0
+    if whole and metadata["round"] == str(len(history)):
+        return settings, history
+    raise StateMismatch(path, "kind", "unknown", "simulation")
 
 
 def _finish(

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pockettune import checks
 from pockettune.aggregate import ServerOptimizer
 from pockettune.data import FederatedDataset, Partition, load, partition
-from pockettune.errors import ConfigInvalid
 from pockettune.federation import Federation, bind
 from pockettune.local import LocalTraining
 from pockettune.method import compose
@@ -47,14 +47,10 @@ class Simulation:
             ("evaluate_every", 2**20),
             ("cohort", self.clients),
         ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high:
-                raise ConfigInvalid(name, value, f"an integer from 1 to {high}")
+            checks.integer(name, getattr(self, name), 1, high)
         for bits in self.evaluate_bits:
-            if bits not in WIDTHS:
-                raise ConfigInvalid("evaluate_bits", bits, WIDTHS)
-        if self.scale not in SCALES:
-            raise ConfigInvalid("scale", self.scale, SCALES)
+            checks.choice("evaluate_bits", bits, WIDTHS)
+        checks.choice("scale", self.scale, SCALES)
 
     def to_json(self) -> dict[str, Any]:
         """All settings, ready for JSON."""

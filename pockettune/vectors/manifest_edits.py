@@ -110,6 +110,16 @@ _EDITS: dict[str, tuple[_Member, Any]] = {
     "program_without_engine": ((*_STEP, "engines"), {}),
     "program_file_unknown": ((*_STEP, "engines", "executorch", "file"), "another.pte"),
     "program_file_outside": ((*_STEP, "engines", "executorch", "file"), "/programs.pte"),
+    "engine_unknown_file_unknown": (
+        (*_STEP, "engines", "abacus"),
+        {"file": "another.bin", "method": "x"},
+    ),
+    "engine_unknown_without_method": ((*_STEP, "engines", "abacus"), {"file": "programs.pte"}),
+    "engine_unknown_method_number": (
+        (*_STEP, "engines", "abacus"),
+        {"file": "programs.pte", "method": 1},
+    ),
+    "engine_unknown_list": ((*_STEP, "engines", "abacus"), []),
     "program_inputs_object": ((*_STEP, "inputs"), {}),
     "input_dtype": ((*_NOISE, "dtype"), "float"),
     "input_shape": ((*_NOISE, "shape"), [1, 0]),

@@ -6,13 +6,15 @@ Token ids are those of transformers' CLIP tokenizer; keys and one signature are 
 from __future__ import annotations
 
 import base64
+import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from pockettune.errors import PromptTooLong
+from pockettune.errors import BundleError, PromptTooLong
 from pockettune.prompts import Tokenizer
 
 __all__ = ["KEY", "prompts", "signatures"]
@@ -61,8 +63,59 @@ _PROMPTS = (
 )
 
 
+_TOKENS = {"<|startoftext|>": 0, "<|endoftext|>": 1, "a": 2, "b</w>": 3, "ab</w>": 4}
+_VOCABULARY, _MERGES = json.dumps(_TOKENS), "#version: 0.2\na b</w>\n"
+_FILES: dict[str, tuple[str, str]] = {
+    "sound": (_VOCABULARY, _MERGES),
+    "without merges": (_VOCABULARY, ""),
+    "lines of another system": (_VOCABULARY, "#version: 0.2\r\n\r\na b</w>\r\n"),
+    "an open end": (_VOCABULARY, "a b</w>"),
+    "empty": ("", _MERGES),
+    "not JSON": (_VOCABULARY[:-1], _MERGES),
+    "a list": ("[]", _MERGES),
+    "nothing": ("null", _MERGES),
+    "a token twice": (_VOCABULARY.replace('"a"', '"a": 7, "a"'), _MERGES),
+    "an id with a point": (_VOCABULARY.replace("2", "2.0"), _MERGES),
+    "an id as text": (_VOCABULARY.replace("2", '"2"'), _MERGES),
+    "an id below 0": (_VOCABULARY.replace("2", "-2"), _MERGES),
+    "an id of 2^31": (_VOCABULARY.replace("2", str(2**31)), _MERGES),
+    "no start": (_VOCABULARY.replace("<|start", "<|begin"), _MERGES),
+    "no end": (_VOCABULARY.replace("<|end", "<|stop"), _MERGES),
+    "one token": (_VOCABULARY, "a\n"),
+    "three tokens": (_VOCABULARY, "a b</w> a\n"),
+    "two spaces": (_VOCABULARY, "a  b</w>\n"),
+    "a tab": (_VOCABULARY, "a\tb</w>\n"),
+    "a space before": (_VOCABULARY, " a b</w>\n"),
+    "no left token": (_VOCABULARY, " a\n"),
+    "an empty token": (_VOCABULARY.replace('"a"', '"": 7, "a"'), " a\n"),
+    "a merge of no token": (_VOCABULARY, "a a\n"),
+    "a left token unknown": (_VOCABULARY.replace('"a"', '"c"'), _MERGES),
+    "a right token unknown": (_VOCABULARY.replace('"b</w>"', '"c"'), _MERGES),
+}
+
+
+def _tokenizer_files() -> list[dict[str, Any]]:
+    """Vocabularies and merges as texts, and the code with which a tokenizer refuses them."""
+    text = {"max_length": 4, "unconditional_ids": [0, 1, 1, 1]}
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        vocab, merges = Path(folder, "vocab.json"), Path(folder, "merges.txt")
+        for name, (words, pairs) in _FILES.items():
+            vocab.write_bytes(words.encode())
+            merges.write_bytes(pairs.encode())
+            row = {"name": name, "vocab": words, "merges": pairs}
+            try:
+                rows.append(
+                    row | {"ids": Tokenizer(vocab, merges, text).encode(["ab"])[0].tolist()}
+                )
+            except BundleError as error:
+                rows.append(row | {"code": error.code})
+    return rows
+
+
 def prompts(vocabulary: Path, merges: Path) -> dict[str, Any]:
-    """``sdk/tokenizer.json``: prompts with their ids, or the code with which they are refused."""
+    """``sdk/tokenizer.json``: prompts with their ids, or the code with which they are refused; and
+    files of a vocabulary with the ids that they give the prompt "ab", or the code again."""
     text = {"max_length": 24, "unconditional_ids": [2619, *[2620] * 23]}
     tokenizer = Tokenizer(vocabulary, merges, text)
     rows: list[dict[str, Any]] = []
@@ -71,7 +124,7 @@ def prompts(vocabulary: Path, merges: Path) -> dict[str, Any]:
             rows.append({"prompt": prompt, "ids": tokenizer.encode([prompt])[0].tolist()})
         except PromptTooLong as error:
             rows.append({"prompt": prompt, "code": error.code})
-    return {**text, "prompts": rows}
+    return {**text, "prompts": rows, "files": _tokenizer_files()}
 
 
 def signatures() -> dict[str, Any]:

@@ -245,9 +245,11 @@ def test_a_state_of_other_tensors_is_refused_and_kept(
     assert files(tmp_path) == before
 
 
-def write_state(state: Path, tensors: dict[str, Any]) -> None:
-    """A state with the same identity and a hash that is right."""
-    metadata = dict(tensor_file.read_header(state).metadata)
+def write_state(
+    state: Path, tensors: dict[str, Any], metadata: dict[str, str] | None = None
+) -> None:
+    """A state with the same identity, unless it is given, and a hash that is right."""
+    metadata = metadata or dict(tensor_file.read_header(state).metadata)
     tensor_file.write(state, tensors, metadata)
     data = state.read_bytes()[tensor_file.read_header(state).data :]
     tensor_file.write(state, tensors, metadata | {"sha256": hashlib.sha256(data).hexdigest()})
@@ -303,6 +305,24 @@ def test_what_differs_from_a_saved_run_is_said(
         whole = options | changes | dict(zip(advice[::2], advice[1::2], strict=True))
         done = run("personalize", *(word for pair in whole.items() for word in pair))
         assert '{"event":"resume","step":12}' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "advice"), [("onnxruntime", "go on with an SDK by onnxruntime, or "), (None, "")]
+)
+def test_the_state_of_another_engine_is_not_gone_on_with(
+    run: Run, toy: Path, photos: Path, tmp_path: Path, before: str | None, advice: str
+) -> None:
+    """Such as an SDK leaves behind, or a version that did not tell."""
+    command = ["personalize", "--bundle", toy, "--inputs", photos, "--out", tmp_path]
+    run(*command)
+    state = tmp_path / "work/state-00000012.safetensors"
+    metadata = dict(tensor_file.read_header(state).metadata)
+    assert metadata.pop("engine") == "executorch"
+    told = {"engine": before} if before else {}
+    write_state(state, tensor_file.read(state), metadata | told)
+    error = run(*command, status=22).stderr
+    assert f"engine was {before or 'none'} and is executorch; {advice}begin anew" in error
 
 
 def test_a_cache_of_more_samples_than_steps_says_how_to_keep_it(

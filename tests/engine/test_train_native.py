@@ -146,6 +146,9 @@ def test_a_killed_client_ends_with_the_same_bytes(
     assert (out / name).read_bytes() == (whole / name).read_bytes()
 
     refused(run, "state_mismatch", "train", *options[:-2], "--steps", 401, "--out", out)
+    again = ["train", "--bundle", bundle, "--inputs", inputs, "--out", out, "--steps", 400]
+    error = run(*again, "--state", whole / name, status=22).stderr
+    assert "; go on with --client 7, --round 2, --seed 5, no --state, or begin anew" in error
 
 
 def test_a_restart_behind_the_last_step_leaves_one_state(

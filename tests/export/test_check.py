@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +14,10 @@ import torch
 from torch import Tensor
 
 from export import parity
-from export.check import Tolerances, check
+from export.check import Tolerances, check, compare
 from export.lower import lower
 from export.lowering import bisect
+from export.lowering.runtime import ProgramFile
 from export.parity import Parity, median, worst_failure
 from pockettune.errors import EngineFailed, ParityFailed
 from pockettune.program import Program, TensorSpec
@@ -90,6 +92,28 @@ def test_a_tolerance_that_float32_cannot_keep_is_not_stretched(tmp_path: Path) -
         check(path, [right], toy.method_export(), Tolerances(gradient=1e-9))
     (once,) = check(path, [right], toy.method_export()).values()
     assert once.examples == 1
+
+
+def test_a_closer_look_keeps_what_the_first_example_showed(tmp_path: Path) -> None:
+    """Three examples of five steps, none of them run twice, and the final program's second step
+    from eager's state. The very first gradient is off by a thousandth here."""
+    item = toy.capture_step(*toy.weights())
+    final = ProgramFile(lowered(tmp_path / "p.pte", item)).method("train_step")
+    calls = {"eager": 0, "final": 0}
+
+    def eager(*inputs: Tensor) -> Sequence[Tensor]:
+        calls["eager"] += 1
+        return item.program.function(*inputs)
+
+    def amplified(*inputs: Tensor) -> Sequence[Tensor]:
+        calls["final"] += 1
+        loss, adapter, momentum, count = final(*inputs)
+        return loss, adapter, momentum * (1.001 if calls["final"] == 1 else 1.0), count
+
+    captured = toy.Captured(dataclasses.replace(item.program, function=eager), item.graph)
+    result = compare(lambda name: amplified, lambda *_: [], [captured], toy.method_export())
+    assert result["train_step"].examples == 3
+    assert calls == {"eager": 15, "final": 18}
 
 
 def test_a_wrong_optimizer_is_caught_although_the_gradient_is_right(tmp_path: Path) -> None:

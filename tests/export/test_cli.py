@@ -20,6 +20,9 @@ from pockettune import method
 from pockettune.errors import IoFailed
 from tests.export import fabricated
 
+FLEET = ["--out", "x", "--method", "fedavg", "--model", "lenet", "--input-shape", "1x8x8"]
+FLEET += ["--classes", "10"]
+
 
 @pytest.fixture(autouse=True)
 def _calm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +59,17 @@ def test_help_names_every_step_and_default(capsys: pytest.CaptureFixture[str]) -
         (["--out", "x", "--rank", "many"], 2, "invalid int value: 'many'"),
         (["--out", "x", "--target", "abacus"], 55, "'abacus'; valid: executorch"),
         (["--out", "x", "--frobnicate"], 2, "--frobnicate"),
-        (["--out", "x", "--set", "rank"], 2, "--set 'rank' is not NAME=VALUE"),
+        (["--out", ""], 2, "--out: it is empty"),
+        (["--out", "x", "--model", " "], 2, "--model: it is empty"),
+        (["--out", "x", "--parameters", ""], 2, "--parameters: it is empty"),
+        (["--out", "x", "--predict-bits", ""], 2, "--predict-bits: it is empty"),
+        (["--out", "x", "--set", "rank"], 2, "--set: 'rank' is not NAME=VALUE"),
+        (["--out", "x", "--set", "=3"], 2, "--set: '=3' is not NAME=VALUE"),
+        (["--out", "x", "--set", "rank="], 2, "--set: 'rank=' is not NAME=VALUE"),
+        (["--out", "x", "--set", "rank=[3"], 2, "--set: 'rank=[3' is not NAME=VALUE"),
+        (["--out", "x", "--set", "rank=" + "9" * 5000], 2, "is not NAME=VALUE"),
+        (["--out", "x", "--set", "rank=" + "[" * 10**5], 2, "is not NAME=VALUE"),
+        ([*FLEET, "--set", "seed=abc"], 55, "'seed' cannot be 'abc'; valid: an integer from 0"),
         (["--out", "x", "--method", "magic"], 55, "'method' cannot be 'magic'; valid: "),
         (
             ["--out", "x", "--rank", "0"],

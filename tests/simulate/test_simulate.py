@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import pytest
 
 from pockettune import tensor_file
 from pockettune.cli import main
-from pockettune.errors import ConfigInvalid, StateMismatch
+from pockettune.errors import ConfigInvalid, Interrupted, StateMismatch
 from pockettune.local import LocalTraining
+from pockettune.simulate import ray_runner
 from pockettune.simulate.run import simulate
 from pockettune.simulate.settings import Simulation, build
 
@@ -82,6 +85,61 @@ def test_a_folder_with_the_state_of_something_else_is_left_alone(tmp_path: Path)
     with pytest.raises(StateMismatch, match="has kind unknown, and this run has simulation"):
         simulate(SMALL, tmp_path, nothing)
     assert state.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"simulation": "{"},
+        {"simulation": "[]"},
+        {"history": "no"},
+        {"history": "{}"},
+        {"history": "[]", "round": "0"},
+        {"history": "[" * 10**5},
+        {"round": "two"},
+        {"round": "5"},
+    ],
+    ids=lambda change: "-".join(f"{name}-{text[:9]}" for name, text in change.items()),
+)
+def test_a_checkpoint_that_nobody_wrote_is_left_alone(
+    tmp_path: Path, change: dict[str, str]
+) -> None:
+    state = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Stop):
+        simulate(SMALL, tmp_path, stop_after(2))
+    metadata = {**tensor_file.read_header(state).metadata, **change}
+    tensor_file.write(state, tensor_file.read(state), metadata)
+    before = state.read_bytes()
+    with pytest.raises(StateMismatch, match="has kind unknown, and this run has simulation"):
+        simulate(SMALL, tmp_path, nothing)
+    assert state.read_bytes() == before
+
+
+class Ended:
+    """A worker that is ended from outside, as by a system that lacks memory."""
+
+    def train(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_gone_is_told() -> None:
+    ray = pytest.importorskip("ray", reason="NOT TESTED: ray is not installed")
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        worker = ray.remote(Ended).remote()
+        with pytest.raises(Interrupted, match="Stopped by the end of a worker process"):
+            ray_runner._result(worker.train.remote())
+    finally:
+        ray.shutdown()
+
+
+def test_a_missing_tool_is_told_before_the_first_round(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["simulate", "--out", str(tmp_path / "out")]) == 62
+    assert "needs 'matplotlib', which is not here" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_workers_error_is_told_as_if_it_were_raised_here(

@@ -9,15 +9,14 @@ from pathlib import Path
 import torch
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from torch import nn
 
-from benchmarks.latency.peers.load import Load
+from benchmarks.latency.peers.load import Load, Plain
 
 app = ClientApp()
 
 
 @functools.cache
-def _opened(folder: str) -> tuple[Load, nn.Module]:
+def _opened(folder: str) -> tuple[Load, Plain]:
     torch.set_num_threads(1)
     load = Load(Path(folder))
     return load, load.module()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from importlib.metadata import distribution
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -28,7 +29,7 @@ def closure(roots: list[str]) -> dict[str, int]:
         name = canonicalize_name(requirement.name)
         found = distribution(name)
         if name not in sizes:
-            paths = (path.locate() for path in found.files or ())
+            paths = (Path(str(path.locate())) for path in found.files or ())
             sizes[name] = sum(path.stat().st_size for path in paths if path.is_file())
         for wanted in ("", *requirement.extras):
             if (name, wanted) not in seen:

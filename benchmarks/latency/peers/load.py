@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from pockettune.models.classifier import keep
 
-__all__ = ["Load", "Log"]
+__all__ = ["Load", "Log", "Plain"]
 
 
 class Load:
@@ -56,14 +56,16 @@ class Load:
             for path in sorted((self.folder / "initial").iterdir())
         }
 
-    def module(self) -> nn.Module:
+    def module(self) -> Plain:
         """A model that is called with a batch of inputs, with the first parameters."""
         name, classes = self.settings["model"], self.settings["classes"]
         source = importlib.import_module(f"pockettune.models.classifiers.{name.replace('-', '_')}")
-        module = _Plain(source.build(tuple(self.settings["input_shape"]), classes))
+        module = Plain(source.build(tuple(self.settings["input_shape"]), classes))
         module.net.load_state_dict(self.initial())
         if self.settings["channels_last"]:
-            module = module.to(memory_format=torch.channels_last)
+            for weights in module.parameters():
+                if weights.dim() == 4:
+                    weights.data = weights.data.to(memory_format=torch.channels_last)
         return module
 
     def accuracy(self, module: nn.Module) -> float:
@@ -78,7 +80,7 @@ class Load:
         return right / len(labels)
 
 
-class _Plain(nn.Module):
+class Plain(nn.Module):
     """The model without its taps."""
 
     def __init__(self, net: nn.Module) -> None:

@@ -54,7 +54,7 @@ def main(folder: Path, report: Path, rank: int) -> None:
     load = Load(folder)
     log, settings = Log(load), load.settings
     np.random.seed(settings["seed"])  # Every process draws the same users.
-    module = load.module()
+    module: Any = load.module()
     # pfl asks for it; here no user is evaluated after the first round.
     module.metrics = lambda *_: {}
 

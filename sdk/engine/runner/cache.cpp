@@ -10,13 +10,17 @@ namespace pockettune {
 namespace {
 
 constexpr std::string_view digest_key = "sha256";
+constexpr const char* unknown = "none";
 
-/// What makes a setting what it was; "" when it came with the bundle.
+/// What makes a setting what it was; "" when it came with the bundle, or was not told.
 std::string remedy(const std::string& key, const std::string& before, bool steps_are_known) {
   if (key == "bundle_id") return "the same --bundle";
   if (key == "inputs_sha256") return "the same --inputs";
-  constexpr std::array<std::string_view, 6> options{
-      "class_pictures", "learning_rate", "prior_weight", "samples", "seed", "steps"};
+  if (key == "state_sha256") return before.empty() ? "no --state" : "the same --state";
+  if (key == "engine" && before != unknown) return "an SDK by " + before;
+  constexpr std::array<std::string_view, 8> options{"class_pictures", "client", "learning_rate",
+                                                    "prior_weight",   "round",  "samples",
+                                                    "seed",           "steps"};
   if (std::find(options.begin(), options.end(), key) == options.end()) return "";
   std::string text = "--" + key + " " + before;
   std::replace(text.begin(), text.end(), '_', '-');
@@ -27,6 +31,7 @@ std::string remedy(const std::string& key, const std::string& before, bool steps
 
 /// Digests are long, and their beginning tells them apart.
 std::string shortened(const std::string& value) {
+  if (value.empty()) return unknown;
   return value.size() > 24 ? value.substr(0, 12) + "..." : value;
 }
 
@@ -57,7 +62,7 @@ void MemoryCache::write(const std::string& cache, uint64_t item,
 void check_identity(const Metadata& found, const Metadata& wanted, const Path& path) {
   const auto value_of = [](const Metadata& metadata, const std::string& key) {
     const auto entry = metadata.find(key);
-    return entry == metadata.end() ? "none" : entry->second;
+    return entry == metadata.end() ? unknown : entry->second;
   };
   const bool other_steps = value_of(found, "steps") != value_of(wanted, "steps");
   std::string differences;
@@ -71,9 +76,9 @@ void check_identity(const Metadata& found, const Metadata& wanted, const Path& p
     if (!follows) append(remedies, remedy(key, before, wanted.contains("steps")));
   }
   if (differences.empty()) return;
+  if (!remedies.empty()) remedies = "go on with " + remedies + ", or ";
   throw Failure(code::state_mismatch, "'" + path.string() + "' is of another run: " + differences +
-                                          "; go on with " + remedies +
-                                          ", or begin anew in another --out folder");
+                                          "; " + remedies + "begin anew in another --out folder");
 }
 
 CacheFile::CacheFile(const Path& path, const Manifest& manifest,

@@ -118,7 +118,7 @@ Program parse_program(const std::string& name, const Reader& reader) {
   reader["engines"].each_member([&](const std::string& engine, const Reader& value) {
     program.files.push_back(value["file"].text());
     const std::string method = value["method"].text();
-    if (engine != "executorch") return;
+    if (engine != engine_name) return;
     program.file = program.files.back();
     program.method = method;
   });

@@ -57,6 +57,9 @@ using Numbers = std::map<std::string, double>;
 template <class Value>
 using Named = std::map<std::string, Value, std::less<>>;
 
+/// This runner's engine, by its name in a manifest.
+inline constexpr const char* engine_name = "executorch";
+
 struct Training {
   std::string program;
   int64_t steps;

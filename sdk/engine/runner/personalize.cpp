@@ -50,6 +50,7 @@ PersonalizationSettings read_settings(const Arguments& arguments, const Manifest
 Metadata cache_identity(const Bundle& bundle, const PersonalizationSettings& settings,
                         const std::string& inputs_sha256) {
   return {{"bundle_id", bundle.manifest().bundle_id},
+          {"engine", engine_name},
           {"inputs_sha256", inputs_sha256},
           {"seed", std::to_string(settings.seed)},
           {"samples", std::to_string(settings.samples)},

@@ -68,6 +68,7 @@ void train(std::span<char*> words) {
   remove_temporary_files(out, work, {parameters_name, result_name});
 
   Metadata settings{{"bundle_id", manifest.bundle_id},
+                    {"engine", engine_name},
                     {"inputs_sha256", inputs.file_sha256()},
                     {"state_sha256", start ? SafetensorsFile(*start).file_sha256() : ""},
                     {"seed", std::to_string(identity.seed)},

@@ -200,11 +200,12 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
             command = [sys.executable, engine / "toy_programs.py", partial, "unplanned"]
             subprocess.run(list(map(str, command)), env=environment, check=True)
             partial.rename(programs)
+    marks = {"<|startoftext|>": 0, "<|endoftext|>": 9}
     words = {f"{letter}</w>": 1 + index for index, letter in enumerate("abcdef")}
     files: dict[str, Path | bytes] = {
         "programs.pte": programs,
         "state/adapter.safetensors": tensor_file.encode({"adapter": INITIAL}),
-        "tokenizer/vocab.json": json.dumps({**words, "<|endoftext|>": 9}).encode(),
+        "tokenizer/vocab.json": json.dumps({**words, **marks}).encode(),
         "tokenizer/merges.txt": b"#version: 0.2\n",
     }
     folder = tmp_path_factory.mktemp("toy") / "bundle"

@@ -86,6 +86,29 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         assert (tmp_path / moment / state).read_bytes() == (tmp_path / "one" / state).read_bytes()
 
 
+def test_a_run_goes_on_by_its_own_engine_only(
+    desktop: Call, run_native: Call, prepared: Path, tmp_path: Path
+) -> None:
+    """Whoever began it: rounding differs, and a run must end with the bytes that it would have."""
+    same = (*options(prepared), "--steps", 40, "--checkpoint-every", 20)
+    state = Path("runs/run") / STATE.format(20)
+    kill = ("--kill-at", f"renamed:{state.name}")
+    for began, other in ((ONNX, ()), ((), ONNX)):
+        out = (*same, "--out", tmp_path / f"{len(began)}")
+        desktop("train", *out, *began, *kill, status=-signal.SIGKILL)
+        before = (tmp_path / f"{len(began)}" / state).read_bytes()
+        done = desktop("train", *out, *other, status=1)
+        assert done.stderr.startswith("pockettune-desktop: state_mismatch: ")
+        names = ["onnxruntime", "executorch"][:: 1 if began else -1]
+        assert (
+            f"engine was {names[0]} and is {names[1]}; go on with engine {names[0]}" in done.stderr
+        )
+        assert (tmp_path / f"{len(began)}" / state).read_bytes() == before
+        assert json.loads(desktop("train", *out, *began).stdout.splitlines()[0])["step"] == 20
+    native = run_native("train", *same, "--out", tmp_path / "2/runs/run", status=None)
+    assert "engine was onnxruntime and is executorch" in native.stderr
+
+
 def altered(bundle: Path, folder: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
     """A copy of a bundle with another manifest."""
     shutil.copytree(bundle, folder)

@@ -15,32 +15,65 @@ struct Tokenizer: Sendable {
   private let start: Int64
   private let end: Int64
   private let padding: Int64
+  /// What stands for a letter that the vocabulary lacks.
+  private let unknown: Int64
   private let longestToken: Int
 
   private static let specials = ["<|startoftext|>", "<|endoftext|>"].map { Array($0.unicodeScalars) }
   private static let contractions = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"].map { Array($0.unicodeScalars) }
 
   /// `vocabulary` is JSON, token to id; `merges` has a pair a line. Start, end and padding are learnt from
-  /// `unconditional`, since models differ in what they pad with. Throws `bundleManifestInvalid`.
+  /// `unconditional`, since models differ in what they pad with. Throws `bundleCorrupt` for files that are no vocabulary
+  /// and merges (`spec/bundle.md` 3), `bundleManifestInvalid` where no prompt could fit.
   init(vocabulary: [UInt8], merges: [UInt8], maxLength: Int, unconditional: [Int64]) throws {
-    let broken = invalidManifest("its tokenizer files are no vocabulary and merges")
-    guard let members = (try? JSON.parse(vocabulary))?.object, unconditional.count >= 2 else { throw broken }
-    var ids: [Name: Int64] = [:]
-    for member in members {
-      guard let id = member.value.integer else { throw broken }
-      ids[member.name] = id
-    }
-    var ranks: [Pair: Int] = [:]
-    for line in String(decoding: merges, as: UTF8.self).utf8.split(separator: UInt8(ascii: "\n")) {
-      let parts = line.split(separator: UInt8(ascii: " ")).map { Name(String($0) ?? "") }
-      if parts.count != 2 || parts[0].text.hasPrefix("#version") { continue }
-      ranks[Pair(left: parts[0], right: parts[1])] = ranks.count
-    }
-    self.ids = ids
-    self.ranks = ranks
+    guard unconditional.count >= 2 else { throw invalidManifest("text.max_length leaves no place for a word") }
+    ids = try Tokenizer.ids(vocabulary)
+    ranks = try Tokenizer.ranks(merges, ids)
+    unknown = ids["<|endoftext|>"]!
     self.maxLength = maxLength
     (start, end, padding) = (unconditional[0], unconditional[1], unconditional.last!)
-    longestToken = ids.keys.map { $0.text.unicodeScalars.count }.max() ?? 1
+    longestToken = ids.keys.map { $0.text.unicodeScalars.count }.max()!  // There are two at least.
+  }
+
+  private static func ids(_ vocabulary: [UInt8]) throws -> [Name: Int64] {
+    guard vocabulary.count <= JSON.longest, let members = (try? JSON.parse(vocabulary))?.object else {
+      throw damaged("the vocabulary is no JSON object")
+    }
+    var ids: [Name: Int64] = [:]
+    for member in members {
+      guard let id = member.value.integer, (0..<(1 << 31)).contains(id) else {
+        throw damaged("the id of '\(member.name.short)' is none")
+      }
+      ids[member.name] = id
+    }
+    for mark in specials.map({ Name(String(String.UnicodeScalarView($0))) }) where ids[mark] == nil {
+      throw damaged("the vocabulary lacks \(mark)")
+    }
+    return ids
+  }
+
+  private static func ranks(_ merges: [UInt8], _ ids: [Name: Int64]) throws -> [Pair: Int] {
+    guard let text = String(validating: merges, as: UTF8.self) else { throw damaged("the merges are not UTF-8") }
+    var ranks: [Pair: Int] = [:]
+    var rank = 0
+    // By bytes: to Swift, a carriage return and a line feed are one letter.
+    for ending in text.utf8.split(separator: UInt8(ascii: "\n")) {
+      let line = ending.last == UInt8(ascii: "\r") ? ending.dropLast() : ending
+      if line.isEmpty || line.starts(with: "#version".utf8) { continue }
+      let parts = line.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false).map {
+        Name(String($0) ?? "")
+      }
+      guard parts.count == 2, parts.allSatisfy({ !$0.text.isEmpty && ids[$0] != nil }),
+        ids[Name(parts[0].text + parts[1].text)] != nil
+      else { throw damaged("a merge is none: '\(Name(String(line) ?? "").short)'") }
+      ranks[Pair(left: parts[0], right: parts[1])] = rank
+      rank += 1
+    }
+    return ranks
+  }
+
+  private static func damaged(_ why: String) -> PocketTuneError {
+    PocketTuneError(.bundleCorrupt, "the bundle's tokenizer is damaged (\(why)): fetch or export the bundle again")
   }
 
   /// A prompt as `maxLength` ids. Throws `promptTooLong`.
@@ -48,7 +81,7 @@ struct Tokenizer: Sendable {
     var tokens: [Int64] = []
     for part in Tokenizer.parts(Array(prompt.unicodeScalars)) {
       switch part {
-      case .special(let text): tokens.append(ids[Name(text)] ?? end)
+      case .special(let text): tokens.append(ids[Name(text)]!)
       case .text(let scalars):
         for word in Tokenizer.words(Tokenizer.normalized(scalars)) {
           let letters = Tokenizer.letters(word)
@@ -168,7 +201,7 @@ struct Tokenizer: Sendable {
       guard let at = best?.at else { break }
       tokens.replaceSubrange(at...(at + 1), with: [Name(tokens[at].text + tokens[at + 1].text)])
     }
-    return tokens.map { ids[$0] ?? end }
+    return tokens.map { ids[$0] ?? unknown }
   }
 }
 

@@ -53,7 +53,8 @@ struct ClientRun: Sendable {
 
   private func identity(_ steps: Int) throws -> Metadata {
     var identity: Metadata = [
-      "bundle_id": manifest.bundleID, "inputs_sha256": examples.fileDigest(), "seed": String(settings.seed),
+      "bundle_id": manifest.bundleID, "engine": context.engine.name, "inputs_sha256": examples.fileDigest(),
+      "seed": String(settings.seed),
       "state_sha256": try settings.parameters.map { try TensorFile($0.path).fileDigest() } ?? "",
       "round": String(settings.round), "client": String(settings.client), "steps": String(steps),
     ]

@@ -93,16 +93,16 @@ struct PersonalizationPlan {
   }
 
   /// What the caches depend on.
-  func cacheIdentity(inputs: String) -> Metadata {
+  func cacheIdentity(inputs: String, engine: String) -> Metadata {
     [
       "bundle_id": bundle.bundleID, "inputs_sha256": inputs, "seed": String(seed), "samples": String(samples),
-      "class_pictures": String(classPictures),
+      "class_pictures": String(classPictures), "engine": engine,
     ]
   }
 
   /// What the states depend on.
-  func identity(inputs: String) -> Metadata {
-    var identity = cacheIdentity(inputs: inputs)
+  func identity(inputs: String, engine: String) -> Metadata {
+    var identity = cacheIdentity(inputs: inputs, engine: engine)
     identity["steps"] = String(steps)
     identity["prior_weight"] = shortestText(priorWeight)
     for (name, value) in hyper { identity[name] = shortestText(value) }

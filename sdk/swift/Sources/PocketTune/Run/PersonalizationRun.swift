@@ -52,7 +52,7 @@ struct PersonalizationRun: Sendable {
     }
     let subject = try subject()
     let inputs = try subject.digest(manifest.image!)
-    let checkpoints = Checkpoints(work: "\(folder)/work", identity: plan.identity(inputs: inputs))
+    let checkpoints = Checkpoints(work: "\(folder)/work", identity: plan.identity(inputs: inputs, engine: context.engine.name))
     try context.store.requireRoom(for: needs.storageBytes, at: folder)
     try makeFolder(checkpoints.work)
     let lock = try FolderLock(checkpoints.work)
@@ -64,7 +64,7 @@ struct PersonalizationRun: Sendable {
       checkpointEvery: plan.checkpointEvery, control: control, clock: context.clock, emit: emit)
     do {
       let work = PersonalizationWork(context: context, name: name, plan: plan, subject: subject, loop: loop)
-      return .finished(try work.perform(plan.cacheIdentity(inputs: inputs), emit))
+      return .finished(try work.perform(plan.cacheIdentity(inputs: inputs, engine: context.engine.name), emit))
     } catch let halt as Halt {
       return halt.failing.map { .stopped(step: loop.step, failing: $0) }
     }

@@ -2,8 +2,12 @@ package org.pockettune
 
 import org.junit.jupiter.api.DynamicTest
 import org.junit.jupiter.api.TestFactory
+import org.junit.jupiter.api.io.TempDir
 import org.pockettune.internal.JsonObject
 import org.pockettune.internal.Tokenizer
+import java.nio.file.Path
+import kotlin.io.path.writeBytes
+import kotlin.io.path.writeText
 import kotlin.test.Test
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
@@ -31,6 +35,46 @@ class TokenizerTest {
                 }
             }
         }
+
+    @TestFactory
+    fun files(
+        @TempDir folder: Path,
+    ): List<DynamicTest> =
+        json["files"].items.map { entry ->
+            DynamicTest.dynamicTest(entry["name"].text) {
+                val vocabulary = folder.resolve("vocab.json").also { it.writeText(entry["vocab"].text) }
+                val merges = folder.resolve("merges.txt").also { it.writeText(entry["merges"].text) }
+                val encode = { Tokenizer(vocabulary, merges, encoding(0, 1, 1, 1)).encode("ab").toList() }
+                val expected = (entry as JsonObject).members["ids"]?.items?.map { it.long }
+                if (expected != null) {
+                    assertEquals(expected, encode())
+                } else {
+                    assertEquals(entry["code"].text, assertFailsWith<PocketTuneException> { encode() }.code.id)
+                }
+            }
+        }
+
+    @Test
+    fun `merges that are not UTF-8 are refused`(
+        @TempDir folder: Path,
+    ) {
+        val merges = folder.resolve("merges.txt").also { it.writeBytes(byteArrayOf(-1)) }
+        val vocabulary = vectors.resolve("sdk/tokenizer/vocab.json")
+        val failure = assertFailsWith<PocketTuneException> { Tokenizer(vocabulary, merges, encoding(0, 1)) }
+        assertEquals(ErrorCode.BUNDLE_CORRUPT, failure.code)
+    }
+
+    @Test
+    fun `a text encoder without a place for start and end is refused`() {
+        val folder = vectors.resolve("sdk/tokenizer")
+        val failure =
+            assertFailsWith<PocketTuneException> {
+                Tokenizer(folder.resolve("vocab.json"), folder.resolve("merges.txt"), encoding(0))
+            }
+        assertEquals(ErrorCode.BUNDLE_MANIFEST_INVALID, failure.code)
+    }
+
+    private fun encoding(vararg unconditional: Long) = TextEncoding(unconditional.size, "", "", unconditional.toList())
 
     @Test
     fun `a word of a million letters is refused, not merged`() {

@@ -4,11 +4,14 @@ import org.pockettune.Bundle
 import org.pockettune.ErrorCode
 import org.pockettune.PocketTuneException
 import org.pockettune.TextEncoding
+import java.nio.ByteBuffer
+import java.nio.charset.CharacterCodingException
 import java.nio.file.Path
 import java.text.Normalizer
 
 private const val END_OF_WORD = "</w>"
 private const val UNKNOWN = "<|endoftext|>"
+private const val IDS = 1L shl 31
 private val specials = listOf("<|startoftext|>", UNKNOWN)
 
 // Written out: what \s means differs between Java and Android. This is Unicode's White_Space.
@@ -23,6 +26,9 @@ private val parts = Regex("$CONTRACTIONS|\\p{L}+|\\p{N}+|[^$SPACE\\p{L}\\p{N}]+"
 /**
  * CLIP's tokenizer (byte-level byte-pair encoding, Sennrich et al., arXiv 1508.07909) over the vocabulary of a bundle, to
  * the same ids as transformers'. A prompt is never cut off in silence.
+ *
+ * Raises `bundle_corrupt` for files that are no vocabulary and merges (`spec/bundle.md` 3), `bundle_manifest_invalid` where
+ * no prompt could fit.
  */
 internal class Tokenizer(
     vocabularyFile: Path,
@@ -32,9 +38,16 @@ internal class Tokenizer(
     constructor(bundle: Bundle, text: TextEncoding) :
         this(bundle.file(text.vocabularyFile), bundle.file(text.mergesFile), text)
 
+    init {
+        if (text.unconditionalIds.size < 2) {
+            val why = "text.max_length leaves no place for a word: export the bundle again"
+            throw PocketTuneException(ErrorCode.BUNDLE_MANIFEST_INVALID, why)
+        }
+    }
+
     private val ids: Map<String, Long> = readVocabulary(vocabularyFile)
     private val ranks: Map<Pair<String, String>, Int> = readMerges(mergesFile, ids)
-    private val longestToken = ids.keys.maxOfOrNull { it.length } ?: 0
+    private val longestToken = ids.keys.maxOf { it.length }
     private val limit = text.maxLength - 2
 
     /** The prompt's `max_length` ids: start, words, end, padding. Raises `prompt_too_long`. */
@@ -42,9 +55,8 @@ internal class Tokenizer(
         val found = ArrayList<Long>()
         var at = 0
         for (match in special.findAll(prompt)) {
-            val id = ids[match.value] ?: continue
             addText(prompt.substring(at, match.range.first), found)
-            found.add(id)
+            found.add(ids.getValue(match.value))
             at = match.range.last + 1
         }
         addText(prompt.substring(at), found)
@@ -100,7 +112,7 @@ internal class Tokenizer(
             if (place < 0) break
             pieces[place] += pieces.removeAt(place + 1)
         }
-        pieces.mapTo(found) { ids[it] ?: ids[UNKNOWN] ?: tokenizerFault("the vocabulary lacks $UNKNOWN") }
+        pieces.mapTo(found) { ids[it] ?: ids.getValue(UNKNOWN) }
     }
 }
 
@@ -130,8 +142,11 @@ private fun readVocabulary(path: Path): Map<String, Long> {
         } catch (fault: JsonFault) {
             tokenizerFault(fault.message.orEmpty())
         }
-    return json?.members?.mapValues { (_, id) -> (id as? JsonInteger)?.value ?: tokenizerFault("an id is no integer") }
-        ?: tokenizerFault("the vocabulary is no object")
+    val members = json?.members ?: tokenizerFault("the vocabulary is no object")
+    for (mark in specials) if (mark !in members) tokenizerFault("the vocabulary lacks $mark")
+    return members.mapValues { (token, id) ->
+        (id as? JsonInteger)?.value?.takeIf { it in 0 until IDS } ?: tokenizerFault("the id of ${shown(token)} is none")
+    }
 }
 
 private fun readMerges(
@@ -139,10 +154,17 @@ private fun readMerges(
     ids: Map<String, Long>,
 ): Map<Pair<String, String>, Int> {
     val ranks = HashMap<Pair<String, String>, Int>()
-    val lines = String(readFile(path)).lineSequence().filter { it.isNotEmpty() && !it.startsWith("#version") }
-    lines.forEachIndexed { rank, line ->
+    val text =
+        try {
+            Charsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(readFile(path))).toString()
+        } catch (_: CharacterCodingException) {
+            tokenizerFault("the merges are not UTF-8")
+        }
+    val lines = text.splitToSequence('\n').map { it.removeSuffix("\r") }
+    lines.filter { it.isNotEmpty() && !it.startsWith("#version") }.forEachIndexed { rank, line ->
         val pair = line.split(' ')
-        if (pair.size != 2 || pair[0] + pair[1] !in ids) tokenizerFault("a merge is none: ${shown(line)}")
+        val known = pair.size == 2 && pair.all { it.isNotEmpty() && it in ids } && pair[0] + pair[1] in ids
+        if (!known) tokenizerFault("a merge is none: ${shown(line)}")
         ranks[pair[0] to pair[1]] = rank
     }
     return ranks

@@ -23,17 +23,19 @@ internal fun checkIdentity(
     val differences = differing.joinToString { "$it was ${shortened(found[it])} and is ${shortened(wanted[it])}" }
     // Samples that shrank with the steps will grow with them, too.
     val followed = "steps" in differing && wanted["samples"] == wanted["steps"]
-    val remedies = differing.filterNot { it == "samples" && followed }.joinToString { data[it] ?: "$it ${found[it] ?: "none"}" }
+    // What was not told cannot be what it was again.
+    val remedies = differing.filterNot { it !in found || (it == "samples" && followed) }.map { data[it] ?: "$it ${found[it]}" }
+    val goOn = if (remedies.isEmpty()) "" else "go on with ${remedies.joinToString()}, or "
     throw PocketTuneException(
         ErrorCode.STATE_MISMATCH,
-        "${shown("$path")} is of another run: $differences; go on with $remedies, or begin anew under another name",
+        "${shown("$path")} is of another run: $differences; ${goOn}begin anew under another name",
     )
 }
 
 /** Digests are long, and their beginning tells them apart. */
 private fun shortened(value: String?): String =
     when {
-        value == null -> "none"
+        value.isNullOrEmpty() -> "none"
         value.length > LONGEST_VALUE -> value.take(SHORTENED) + "..."
         else -> value
     }

@@ -219,6 +219,7 @@ internal class PersonalizerRun(
     ): Map<String, String> =
         mapOf(
             "bundle_id" to bundle.id,
+            "engine" to painter.engine.id,
             "inputs_sha256" to inputsSha256(subject),
             "seed" to java.lang.Long.toUnsignedString(settings.seed),
             "samples" to "${settings.samples}",

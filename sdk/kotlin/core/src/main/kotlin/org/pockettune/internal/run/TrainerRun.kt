@@ -187,6 +187,7 @@ internal class TrainerRun(
         hyper.mapValues { format(it.value) } +
             mapOf(
                 "bundle_id" to bundle.id,
+                "engine" to classifier.engine.id,
                 "inputs_sha256" to batches.sha256(),
                 "state_sha256" to startFile?.let { SafetensorsFile(it).use { file -> file.fileSha256() } }.orEmpty(),
                 "seed" to java.lang.Long.toUnsignedString(settings.seed),
