@@ -52,7 +52,8 @@ struct PersonalizationRun: Sendable {
     }
     let subject = try subject()
     let inputs = try subject.digest(manifest.image!)
-    let checkpoints = Checkpoints(work: "\(folder)/work", identity: plan.identity(inputs: inputs, engine: context.engine.name))
+    let checkpoints = Checkpoints(
+      work: "\(folder)/work", identity: plan.identity(inputs: inputs, engine: context.engine.name))
     try context.store.requireRoom(for: needs.storageBytes, at: folder)
     try makeFolder(checkpoints.work)
     let lock = try FolderLock(checkpoints.work)
